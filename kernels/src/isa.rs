@@ -1,0 +1,145 @@
+//! Instruction sets: which exist, which this processor has, and which is taken.
+
+use std::{fmt, str::FromStr};
+use thiserror::Error;
+
+/// A family of kernels, named after the instructions it needs.
+///
+/// The order is the order of preference: later ones are faster where they are available.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Isa {
+    /// Plain Rust, the reference that defines what every other path must give.
+    Scalar,
+    /// x86-64-v2: SSSE3, SSE4.1 and POPCNT.
+    V2,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+    /// AVX-512 with VPOPCNTDQ.
+    Avx512Vpopcnt,
+}
+
+/// Why an instruction set cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum IsaError {
+    /// No path has this name.
+    #[error("unknown instruction set '{0}', expected one of scalar, v2, avx2, avx512, avx512vpopcnt, amx, neon")]
+    Unknown(String),
+    /// This version has no kernels for it.
+    #[error("this version has no kernels for '{0}'")]
+    NotBuilt(String),
+    /// The processor lacks it.
+    #[error("this processor cannot run '{isa}': {missing} missing")]
+    Unavailable {
+        /// What was asked for.
+        isa: Isa,
+        /// The features it lacks.
+        missing: String,
+    },
+}
+
+impl Isa {
+    /// All paths, slowest first.
+    pub const ALL: [Self; 5] =
+        [Self::Scalar, Self::V2, Self::Avx2, Self::Avx512, Self::Avx512Vpopcnt];
+
+    /// The name that `BNN_ISA` and `--isa` take.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::V2 => "v2",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vpopcnt => "avx512vpopcnt",
+        }
+    }
+
+    /// Processor features that the path needs and this processor lacks; empty if it can run.
+    pub fn missing_features(self) -> Vec<&'static str> {
+        self.features().into_iter().filter(|(_, present)| !present).map(|(name, _)| name).collect()
+    }
+
+    /// Whether this processor can run the path.
+    pub fn is_available(self) -> bool {
+        self.missing_features().is_empty()
+    }
+
+    /// The paths this processor can run, slowest first.
+    pub fn available() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
+    }
+
+    /// The fastest path this processor can run.
+    pub fn best() -> Self {
+        Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
+    }
+
+    /// This path, if the processor can run it.
+    ///
+    /// # Errors
+    /// [`IsaError::Unavailable`], naming the missing features.
+    pub fn require(self) -> Result<Self, IsaError> {
+        let missing = self.missing_features();
+        if missing.is_empty() {
+            Ok(self)
+        } else {
+            Err(IsaError::Unavailable { isa: self, missing: missing.join(", ") })
+        }
+    }
+
+    /// Features of the path, each with whether this processor has it.
+    #[cfg(target_arch = "x86_64")]
+    pub fn features(self) -> Vec<(&'static str, bool)> {
+        macro_rules! detect {
+            ($($feature:tt),*) => { vec![$(($feature, std::arch::is_x86_feature_detected!($feature))),*] };
+        }
+        match self {
+            Self::Scalar => Vec::new(),
+            Self::V2 => detect!("ssse3", "sse4.1", "popcnt"),
+            Self::Avx2 => detect!("avx2", "fma", "popcnt"),
+            Self::Avx512 => {
+                detect!("avx2", "fma", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl")
+            }
+            Self::Avx512Vpopcnt => detect!(
+                "avx2",
+                "fma",
+                "popcnt",
+                "avx512f",
+                "avx512bw",
+                "avx512dq",
+                "avx512vl",
+                "avx512vpopcntdq"
+            ),
+        }
+    }
+
+    /// Features of the path, each with whether this processor has it.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn features(self) -> Vec<(&'static str, bool)> {
+        match self {
+            Self::Scalar => Vec::new(),
+            _ => vec![("an x86-64 processor", false)],
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = IsaError;
+
+    fn from_str(name: &str) -> Result<Self, IsaError> {
+        if let Some(isa) = Self::ALL.into_iter().find(|isa| isa.name() == name) {
+            return Ok(isa);
+        }
+        Err(match name {
+            "amx" | "neon" => IsaError::NotBuilt(name.to_owned()),
+            _ => IsaError::Unknown(name.to_owned()),
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! `bnn`: an inference engine for deployed binary neural networks.
+
+pub mod graph;
+pub mod program;

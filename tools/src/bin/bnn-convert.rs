@@ -1,0 +1,2 @@
+//! `bnn-convert`.
+fn main() {}

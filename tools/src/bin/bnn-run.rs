@@ -1,0 +1,2 @@
+//! `bnn-run`.
+fn main() {}
