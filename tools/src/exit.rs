@@ -79,17 +79,6 @@ impl Failure {
     }
 }
 
-impl From<bnn::Error> for Failure {
-    fn from(error: bnn::Error) -> Self {
-        let status = match &error {
-            bnn::Error::Isa(_) => Status::Usage,
-            bnn::Error::Unsupported { .. } => Status::Unsupported,
-            _ => Status::Input,
-        };
-        Self::new(status, error)
-    }
-}
-
 /// Writes one line to standard error, whatever the message holds.
 pub fn complain(program: &str, message: &str) {
     // Standard error may be closed as well; then there is nobody left to tell.
