@@ -5,8 +5,10 @@
 //! in height, width, channels order. A map of bits takes `ceil(channels / 64)` little-endian 64-bit
 //! words per pixel, first channel in bit 0, unused bits 0.
 
+mod float_environment;
 mod geometry;
 mod isa;
 
+pub use float_environment::DefaultFloatEnvironment;
 pub use geometry::{Alphabet, ConvGeometry, GeometryError, PadValue, PoolGeometry, words_per_pixel};
 pub use isa::{Isa, IsaError};
