@@ -13,10 +13,12 @@
 mod channel_op;
 mod metadata;
 mod tensor;
+mod validate;
 
 pub use channel_op::{ChannelOp, UnaryFunction};
 pub use metadata::{ChannelOrder, Interpolation, Metadata, Preprocessing, Resize, ResizeRounding};
 pub use tensor::{Tensor, TensorData, TensorId, TensorKind};
+pub use validate::ProgramError;
 
 use serde::{Deserialize, Serialize};
 
