@@ -134,12 +134,12 @@ impl Binding {
         outputs: &'a mut [&mut [f32]],
     ) -> Slices<'a> {
         let nothing = || OutputSlice::F32(&mut []);
-        let mut writes = Few::from_fn(self.writes.len(), |_| nothing(), nothing);
+        let mut writes: Few<OutputSlice<'a>> =
+            Few::collect(self.writes.iter().map(|_| nothing()), nothing);
         let mut scratch: &mut [u64] = &mut [];
         let (mut rest, mut at) = (arena, 0);
-        let gaps = Few::from_fn(
-            self.cuts.len() + 1,
-            |index| {
+        let gaps = Few::collect(
+            (0..self.cuts.len() + 1).map(|index| {
                 let Some(cut) = self.cuts.get(index) else {
                     return &*mem::take(&mut rest);
                 };
@@ -159,7 +159,7 @@ impl Binding {
                     }
                 }
                 &*gap
-            },
+            }),
             || &[],
         );
         let mut pending = self.outputs.iter().peekable();

@@ -68,24 +68,12 @@ impl Engine {
     ) {
         let first = range.start;
         for image in range {
-            let inputs: Few<&[f32]> = Few::from_fn(
-                images.inputs.len(),
-                |port| {
-                    let len = images.input_lens[port];
-                    &images.inputs[port][image * len..][..len]
-                },
-                || &[],
-            );
-            let mut remaining = outputs.iter_mut().zip(images.output_lens);
-            let mut outputs: Few<&mut [f32]> = Few::from_fn(
-                remaining.len(),
-                |_| {
-                    remaining.next().map_or(&mut [], |(output, &len)| {
-                        &mut output[(image - first) * len..][..len]
-                    })
-                },
-                || &mut [],
-            );
+            let inputs = images.inputs.iter().zip(images.input_lens);
+            let inputs: Few<&[f32]> =
+                Few::collect(inputs.map(|(all, &len)| &all[image * len..][..len]), || &[]);
+            let outputs = outputs.iter_mut().zip(images.output_lens);
+            let outputs = outputs.map(|(all, &len)| &mut all[(image - first) * len..][..len]);
+            let mut outputs: Few<&mut [f32]> = Few::collect(outputs, || &mut []);
             for (index, step) in self.steps.iter().enumerate() {
                 let start = times.is_some().then(Instant::now);
                 let temporary = &mut worker.temporary[..threads];
@@ -172,16 +160,16 @@ fn split_rows(
 const MANY_INPUTS: usize = 64;
 
 fn concat(channels: &[usize], pixels: usize, reads: &Reads<'_>, output: &mut OutputSlice<'_>) {
-    let count = channels.len();
+    let channels = channels.iter().enumerate();
     match output {
         OutputSlice::F32(output) => {
-            let inputs: Few<_, MANY_INPUTS> =
-                Few::from_fn(count, |i| (reads.f32(i), channels[i]), || (&[][..], 0));
+            let inputs: Few<(&[f32], usize), MANY_INPUTS> =
+                Few::collect(channels.map(|(i, &count)| (reads.f32(i), count)), || (&[], 0));
             concat_channels(&inputs, pixels, output);
         }
         OutputSlice::Bits(output) => {
-            let inputs: Few<_, MANY_INPUTS> =
-                Few::from_fn(count, |i| (reads.bits(i), channels[i]), || (&[][..], 0));
+            let inputs: Few<(&[u64], usize), MANY_INPUTS> =
+                Few::collect(channels.map(|(i, &count)| (reads.bits(i), count)), || (&[], 0));
             concat_bits(&inputs, pixels, output);
         }
     }

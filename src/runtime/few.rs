@@ -13,17 +13,17 @@ pub(crate) enum Few<T, const N: usize = 8> {
 }
 
 impl<T, const N: usize> Few<T, N> {
-    /// The list of `entry(0)` to `entry(len - 1)`; `filler` makes the unused entries of the array.
-    pub(crate) fn from_fn(
-        len: usize,
-        mut entry: impl FnMut(usize) -> T,
+    /// The list of some entries; `filler` makes the unused ones of the array.
+    pub(crate) fn collect(
+        mut entries: impl ExactSizeIterator<Item = T>,
         filler: impl Fn() -> T,
     ) -> Self {
+        let len = entries.len();
         if len <= N {
-            let entries = std::array::from_fn(|i| if i < len { entry(i) } else { filler() });
+            let entries = std::array::from_fn(|_| entries.next().unwrap_or_else(&filler));
             Self::Stack { entries, len }
         } else {
-            Self::Heap((0..len).map(entry).collect())
+            Self::Heap(entries.collect())
         }
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn short_and_long_lists_hold_the_same() {
         for len in [0, 1, 8, 9, 40] {
-            let mut list: Few<usize> = Few::from_fn(len, |i| i, || usize::MAX);
+            let mut list: Few<usize> = Few::collect(0..len, || usize::MAX);
             assert_eq!(list.to_vec(), (0..len).collect::<Vec<_>>());
             list.reverse();
             assert_eq!(list.first().copied(), len.checked_sub(1));

@@ -153,20 +153,12 @@ impl RowStep {
         while start < rows.end {
             let chunk = start..rows.end.min(start + self.chunk);
             let within = chunk.start - rows.start..chunk.end - rows.start;
-            let mut parts = {
-                let mut remaining = outputs.iter_mut();
-                let nothing = || OutputSlice::F32(&mut []);
-                Few::from_fn(
-                    remaining.len(),
-                    |_| {
-                        remaining.next().map_or_else(nothing, |output| {
-                            let len = self.row_len(output);
-                            part(output, within.start * len..within.end * len)
-                        })
-                    },
-                    nothing,
-                )
-            };
+            let parts = outputs.iter_mut().map(|output| {
+                let len = self.row_len(output);
+                part(output, within.start * len..within.end * len)
+            });
+            let mut parts: Few<OutputSlice<'_>> =
+                Few::collect(parts, || OutputSlice::F32(&mut []));
             self.run_chunk(isa, reads, scratch, chunk.clone(), &mut parts, temporary);
             start = chunk.end;
         }
@@ -214,18 +206,11 @@ impl RowStep {
                 let values = &mut bytemuck::cast_slice_mut::<u64, f32>(values)[..count];
                 self.produce(isa, reads, scratch, rows.clone(), accumulators, sums, values);
                 let row = self.pixels * self.channels;
-                let operands = Few::from_fn(
-                    broadcast.len(),
-                    |index| {
-                        let operand = reads.f32(1 + index);
-                        if broadcast[index] {
-                            operand
-                        } else {
-                            &operand[rows.start * row..rows.end * row]
-                        }
-                    },
-                    || &[],
-                );
+                let operands = broadcast.iter().enumerate().map(|(index, &broadcast)| {
+                    let operand = reads.f32(1 + index);
+                    if broadcast { operand } else { &operand[rows.start * row..rows.end * row] }
+                });
+                let operands: Few<&[f32]> = Few::collect(operands, || &[]);
                 epilogue.run(values, &operands, outputs);
             }
         }

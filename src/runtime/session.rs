@@ -152,7 +152,7 @@ impl Session {
         let images =
             Images { inputs, input_lens: &self.input_lens, output_lens: &self.output_lens };
         let mut steps = vec![Duration::ZERO; engine.steps.len()];
-        let run = || {
+        let mut run = || {
             let _environment = DefaultFloatEnvironment::enter();
             let (worker, times) = (&mut workers[0], Some(&mut steps[..]));
             engine.run_images(worker, *threads, &images, 0..batch, outputs, times);
