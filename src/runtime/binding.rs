@@ -175,11 +175,6 @@ impl Binding {
 }
 
 impl Reads<'_> {
-    /// Number of buffers.
-    pub(crate) fn len(&self) -> usize {
-        self.sources.len()
-    }
-
     /// The values of an f32 buffer.
     pub(crate) fn f32(&self, index: usize) -> &[f32] {
         let Source { located, gap, offset } = self.sources[index];
@@ -226,7 +221,6 @@ mod tests {
         let mut output = [0.0; 3];
         let mut outputs: [&mut [f32]; 1] = [&mut output];
         let mut slices = binding.slices(&mut arena, &inputs, &mut outputs);
-        assert_eq!(slices.reads.len(), 4);
         assert_eq!(slices.reads.f32(0).len(), 5);
         assert_eq!(slices.reads.f32(0)[2].to_bits(), 1);
         assert_eq!(slices.reads.f32(1), [1.0, 2.0]);

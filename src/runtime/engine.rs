@@ -9,10 +9,10 @@ use super::{
     access::Access,
     binding::{Binding, Located, Place},
     info::StepInfo,
-    memory::{self, Block, LINE},
+    memory::{self, Block},
     prepare::{self, Work, buffer_bytes, buffer_len},
 };
-use crate::program::{BufferId, BufferKind, Program};
+use crate::program::{BufferId, Program};
 
 /// A step with its kernels and the places of its buffers.
 #[derive(Debug)]

@@ -110,11 +110,13 @@ impl Engine {
                 gather(reads.f32(0), dims, strides, *offset, floats(&mut writes[0]));
             }
             Work::Pad { input, pads, value } => {
-                let map = [input.height, input.width, input.channels];
+                let (size, channels) = ([input.height, input.width], input.channels);
                 match &mut writes[0] {
-                    OutputSlice::F32(output) => pad_map(reads.f32(0), map, *pads, *value, output),
+                    OutputSlice::F32(output) => {
+                        pad_map(reads.f32(0), size, channels, *pads, *value, output);
+                    }
                     OutputSlice::Bits(output) => {
-                        pad_map_bits(reads.bits(0), map, *pads, *value > 0.0, output);
+                        pad_map_bits(reads.bits(0), size, channels, *pads, *value > 0.0, output);
                     }
                 }
             }

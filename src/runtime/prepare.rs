@@ -360,11 +360,13 @@ impl Preparation<'_> {
                     }
                     EpilogueOp::Combine { op, operand } => {
                         let operand = self.program.buffer(*operand);
-                        let pixel = operand.height == 1 && operand.width == 1;
-                        broadcast.push(pixel && (height, width) != (1, 1));
+                        let pixel = [operand.height, operand.width] == [1, 1];
+                        let whole = pixel && [height, width] != [1, 1];
+                        broadcast.push(whole);
                         kernels::EpilogueOp::Combine {
                             op: combine_op(*op),
                             operand: broadcast.len() - 1,
+                            broadcast: whole,
                         }
                     }
                     EpilogueOp::Store { .. } => {

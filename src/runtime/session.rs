@@ -5,7 +5,6 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{
     Model, Profile, RunError, SessionOptions, StepInfo,
-    arena::Arena,
     engine::Engine,
     execute::{Images, Worker},
 };
