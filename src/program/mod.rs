@@ -368,7 +368,8 @@ pub enum StepKind {
         output: BufferId,
         /// Top, left, bottom, right.
         pads: [usize; 4],
-        /// Channels of the constant before and after those of the input; none for bits.
+        /// Channels of the constant before and after those of the input; none for bits, and none
+        /// where `pads` are not all zero.
         #[serde(default, skip_serializing_if = "is_zero")]
         channels: [usize; 2],
         /// The constant; for bits, positive means 1.

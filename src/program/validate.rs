@@ -469,8 +469,8 @@ impl<'a> Flow<'a> {
                 check_pads(pads)?;
                 let [front, back] = *channels;
                 check_pads(&[front, back, 0, 0])?;
-                if input.kind == BufferKind::Bits && front + back != 0 {
-                    return Err("adds channels to a buffer of bits".to_owned());
+                if front + back != 0 && (input.kind == BufferKind::Bits || *pads != [0; 4]) {
+                    return Err("pads channels of bits, or of a map it pads too".to_owned());
                 }
                 let [top, left, bottom, right] = *pads;
                 let size = [

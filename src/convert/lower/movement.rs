@@ -218,12 +218,25 @@ impl Lowering<'_> {
         }
         if self.demand.floats[result.index()] {
             let place = self.channels_first_copy(input, &node.name)?;
-            let size = self.builder.size(place.buffer);
-            let output = self.builder.buffer(BufferKind::F32, grown(size));
-            let kind =
-                StepKind::Pad { input: place.buffer, output, pads, channels: [front, back], value };
-            self.builder.step(&node.name, kind);
-            self.place_float(result, output, View::channels_first(grown(size)));
+            let mut buffer = place.buffer;
+            let size = self.builder.size(buffer);
+            // Height and width first, then channels: a step pads one or the other.
+            if pads != [0; 4] {
+                let [height, width, _] = grown(size);
+                let output = self.builder.buffer(BufferKind::F32, [height, width, size[2]]);
+                let kind =
+                    StepKind::Pad { input: buffer, output, pads, channels: [0, 0], value };
+                self.builder.step(&node.name, kind);
+                buffer = output;
+            }
+            if front + back != 0 {
+                let output = self.builder.buffer(BufferKind::F32, grown(size));
+                let channels = [front, back];
+                let kind = StepKind::Pad { input: buffer, output, pads: [0; 4], channels, value };
+                self.builder.step(&node.name, kind);
+                buffer = output;
+            }
+            self.place_float(result, buffer, View::channels_first(grown(size)));
         }
         Ok(())
     }
