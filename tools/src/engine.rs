@@ -26,11 +26,7 @@ impl EngineArguments {
     /// or this version lacks.
     pub fn options(&self) -> Result<SessionOptions> {
         let mut options = SessionOptions::default();
-        if let Some((source, name)) = choice(&self.isa, "--isa", "BNN_ISA") {
-            let isa = name.parse::<Isa>().and_then(Isa::require);
-            options.isa =
-                Some(isa.map_err(|error| Failure::usage(format_args!("{source}: {error}")))?);
-        }
+        options.isa = self.isa()?.map(|(isa, _)| isa);
         if let Some((source, text)) = choice(&self.threads, "--threads", "BNN_THREADS") {
             let limit = SessionOptions::MAXIMUM_THREADS;
             let threads = text.parse().ok().filter(|&threads| threads <= limit);
@@ -41,6 +37,18 @@ impl EngineArguments {
             })?;
         }
         Ok(options)
+    }
+
+    /// The instruction set that is asked for, and by what.
+    ///
+    /// # Errors
+    /// As [`EngineArguments::options`].
+    pub fn isa(&self) -> Result<Option<(Isa, &'static str)>> {
+        let Some((source, name)) = choice(&self.isa, "--isa", "BNN_ISA") else { return Ok(None) };
+        match name.parse::<Isa>().and_then(Isa::require) {
+            Ok(isa) => Ok(Some((isa, source))),
+            Err(error) => Err(Failure::usage(format_args!("{source}: {error}"))),
+        }
     }
 }
 

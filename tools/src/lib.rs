@@ -8,6 +8,7 @@ pub mod convert;
 pub mod datasets;
 pub mod engine;
 pub mod exit;
+pub mod files;
 pub mod golden;
 pub mod images;
 pub mod layers;

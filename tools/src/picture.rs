@@ -4,15 +4,14 @@ use crate::exit::{Failure, Result, Status};
 use bnn::{
     Model,
     program::{ChannelOrder, Preprocessing},
-    vision::{self, Image},
+    vision::{self, Image, InputLayout},
 };
 
 /// How images become the input of one model.
 #[derive(Debug, Clone)]
 pub struct PictureInput {
     preprocessing: Preprocessing,
-    /// Height, width, channels.
-    size: [usize; 3],
+    layout: InputLayout,
     channels_first: bool,
 }
 
@@ -43,27 +42,24 @@ impl PictureInput {
             ChannelOrder::Gray => 1,
             ChannelOrder::Rgb | ChannelOrder::Bgr => 3,
         };
-        let (size, channels_first) = match input.shape[..] {
-            [c, height, width] if c == channels => ([height, width, channels], true),
-            [height, width, c] if c == channels => ([height, width, channels], false),
-            _ => {
-                return unsupported(format!(
-                    "input '{}' has shape {:?}, expected an image of {channels} channels",
-                    input.name, input.shape
-                ));
-            }
+        let Some((layout, channels_first)) = InputLayout::from_shape(&input.shape, channels) else {
+            return unsupported(format!(
+                "input '{}' has shape {:?}, expected an image of {channels} channels",
+                input.name, input.shape
+            ));
         };
-        Ok(Self { preprocessing: preprocessing.clone(), size, channels_first })
+        Ok(Self { preprocessing: preprocessing.clone(), layout, channels_first })
     }
 
     /// Height, width and channels.
     pub fn size(&self) -> [usize; 3] {
-        self.size
+        let InputLayout { height, width, channels } = self.layout;
+        [height, width, channels]
     }
 
     /// Values of the input.
     pub fn len(&self) -> usize {
-        self.size.iter().product()
+        self.size().iter().product()
     }
 
     /// Whether the input has no values.
@@ -79,8 +75,7 @@ impl PictureInput {
     /// # Panics
     /// If there are not [`PictureInput::len`] values.
     pub fn fill(&self, image: &Image, values: &mut [f32]) -> Result<(), String> {
-        let [height, width, _] = self.size;
-        let pixels = vision::preprocess(image, &self.preprocessing, [height, width])
+        let pixels = vision::preprocess(image, &self.preprocessing, self.layout)
             .map_err(|error| error.to_string())?;
         self.normalise(&pixels, values);
         Ok(())

@@ -198,12 +198,14 @@ impl<'a> Classifier<'a> {
         });
         let layers = layers.map(|profile| profile::layer_times(&self.session, &profile));
         let program = self.loaded.model.program();
+        // The order is that of the scores: rounding may make two probabilities equal.
+        let best = vision::top_k(&self.scores, self.top);
         if !program.metadata.outputs_are_probabilities {
-            vision::softmax(&mut self.scores);
+            self.scores = vision::softmax(&self.scores);
         }
-        let predictions = vision::top_k(&self.scores, self.top)
+        let predictions = best
             .into_iter()
-            .map(|index| Prediction {
+            .map(|(index, _)| Prediction {
                 index,
                 label: program.metadata.labels.get(index).map(String::as_str),
                 probability: self.scores[index],
