@@ -158,7 +158,7 @@ impl<'a> Parts<'a> {
                 parts.tensors.push(conv.weights);
                 parts.epilogue(epilogue);
             }
-            StepKind::Elementwise { input, epilogue }
+            StepKind::Elementwise { input, epilogue, .. }
             | StepKind::MaxPool { input, epilogue, .. }
             | StepKind::AveragePool { input, epilogue, .. }
             | StepKind::ReduceChannels { input, epilogue, .. } => {
