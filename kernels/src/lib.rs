@@ -11,6 +11,8 @@ mod bit_string;
 mod bits;
 mod border;
 mod error;
+#[cfg(target_arch = "x86_64")]
+mod features;
 mod geometry;
 mod isa;
 mod pool_bits;
