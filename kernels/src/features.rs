@@ -3,6 +3,16 @@
 //! A value of one of these types exists only where the features were detected, so whoever holds one
 //! may call functions compiled for them.
 
+use crate::Isa;
+
+/// The proof that `isa` needs.
+///
+/// # Panics
+/// If the processor lacks `isa`.
+pub(crate) fn require<T>(isa: Isa, proof: Option<T>) -> T {
+    proof.unwrap_or_else(|| panic!("{isa} is not available"))
+}
+
 macro_rules! proof {
     ($(#[$doc:meta])* $name:ident: $($feature:tt),+) => {
         $(#[$doc])*
