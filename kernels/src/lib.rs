@@ -13,8 +13,10 @@ mod bits;
 mod border;
 mod epilogue;
 mod error;
-mod float_environment;
+#[cfg(target_arch = "x86_64")]
+mod features;
 mod float_conv;
+mod float_environment;
 mod gather;
 mod geometry;
 mod isa;
