@@ -21,8 +21,6 @@ pub(crate) use x86_64::{Avx2, Avx512, Sse4};
 pub(crate) trait Lanes: Copy {
     /// Floats in a vector.
     const LANES: usize;
-    /// Vectors that fit into the registers.
-    const REGISTERS: usize;
 
     /// The same value in all lanes.
     unsafe fn splat(x: f32) -> Self;

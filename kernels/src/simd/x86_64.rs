@@ -33,7 +33,6 @@ macro_rules! operations {
 
 impl Lanes for Sse4 {
     const LANES: usize = 4;
-    const REGISTERS: usize = 16;
 
     operations! {
         fn splat(x: f32) -> Self = Self(_mm_set1_ps(x));
@@ -153,7 +152,6 @@ unsafe fn first_lanes(count: usize) -> __m256i {
 
 impl Lanes for Avx2 {
     const LANES: usize = 8;
-    const REGISTERS: usize = 16;
 
     operations! {
         fn splat(x: f32) -> Self = Self(_mm256_set1_ps(x));
@@ -197,7 +195,6 @@ fn first_mask(count: usize) -> __mmask16 {
 
 impl Lanes for Avx512 {
     const LANES: usize = 16;
-    const REGISTERS: usize = 32;
 
     operations! {
         fn splat(x: f32) -> Self = Self(_mm512_set1_ps(x));
