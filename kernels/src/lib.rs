@@ -13,6 +13,7 @@ mod bits;
 mod border;
 mod epilogue;
 mod error;
+mod float_environment;
 mod float_conv;
 mod gather;
 mod geometry;
@@ -30,6 +31,7 @@ pub use epilogue::{
     ChannelOp, CombineOp, Epilogue, EpilogueError, EpilogueOp, OutputSlice, UnaryFunction,
 };
 pub use error::KernelError;
+pub use float_environment::DefaultFloatEnvironment;
 pub use float_conv::{FloatConv, FloatWeights};
 pub use gather::{concat_channels, gather, pad_map, pad_map_bits};
 pub use geometry::{
