@@ -23,6 +23,7 @@ mod isa;
 mod pool;
 mod pool_bits;
 mod reduce;
+mod simd;
 
 pub use affine::{AffineBinary, i32_to_f32};
 pub use binary_conv::BinaryConv;
