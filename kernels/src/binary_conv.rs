@@ -65,6 +65,9 @@ trait PackedKernel: Debug + Send + Sync {
 pub struct BinaryConv {
     geometry: ConvGeometry,
     kernel: Box<dyn PackedKernel>,
+    /// Present if there is a POPCNT instruction that may be used.
+    #[cfg(target_arch = "x86_64")]
+    popcnt: Option<crate::features::V2>,
 }
 
 impl BinaryConv {
@@ -84,7 +87,12 @@ impl BinaryConv {
         isa.require()?;
         check(&geometry, weights)?;
         let kernel = choose(isa, &geometry, pad, alphabet, weights);
-        Ok(Self { geometry, kernel })
+        Ok(Self {
+            geometry,
+            kernel,
+            #[cfg(target_arch = "x86_64")]
+            popcnt: (isa >= Isa::V2).then(crate::features::V2::detect).flatten(),
+        })
     }
 
     /// Shape of the layer.
@@ -145,41 +153,13 @@ impl BinaryConv {
     pub fn input_sums(&self, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
         self.check_input(input);
         self.check_rows(&rows, self.geometry.groups, out);
-        let ConvGeometry {
-            input: [height, width],
-            kernel,
-            stride,
-            dilation,
-            pads,
-            groups,
-            ..
-        } = self.geometry;
-        let channels = self.geometry.in_channels / groups;
-        let words = words_per_pixel(self.geometry.in_channels);
-        let out_width = self.geometry.output()[1];
-        for (y, out) in rows.zip(out.chunks_exact_mut(out_width * groups)) {
-            let top = y * stride[0];
-            let kernel_rows = taps_inside(top, kernel[0], dilation[0], pads[0], height);
-            for (x, out) in out.chunks_exact_mut(groups).enumerate() {
-                let left = x * stride[1];
-                let kernel_columns = taps_inside(left, kernel[1], dilation[1], pads[1], width);
-                let taps = kernel_rows.len() * kernel_columns.len();
-                for (group, out) in out.iter_mut().enumerate() {
-                    let mut ones = 0;
-                    for row in kernel_rows.clone() {
-                        for column in kernel_columns.clone() {
-                            let (y, x) = (
-                                top + row * dilation[0] - pads[0],
-                                left + column * dilation[1] - pads[1],
-                            );
-                            let first = (y * width + x) * words * 64 + group * channels;
-                            ones += count_ones(input, first..first + channels);
-                        }
-                    }
-                    *out = (2 * ones as i64 - (taps * channels) as i64) as i32;
-                }
-            }
+        #[cfg(target_arch = "x86_64")]
+        if self.popcnt.is_some() {
+            // SAFETY: the proof is there.
+            unsafe { input_sums_popcnt(&self.geometry, input, rows, out) };
+            return;
         }
+        input_sums(&self.geometry, input, rows, out);
     }
 
     fn check_input(&self, input: &[u64]) {
@@ -223,6 +203,50 @@ fn check(geometry: &ConvGeometry, weights: &[u64]) -> Result<(), KernelError> {
         });
     }
     Ok(())
+}
+
+/// [`BinaryConv::input_sums`]. Inlined into a caller with and one without the POPCNT instruction.
+#[inline(always)]
+fn input_sums(geometry: &ConvGeometry, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    let ConvGeometry {
+        input: [height, width],
+        kernel,
+        stride,
+        dilation,
+        pads,
+        groups,
+        ..
+    } = *geometry;
+    let channels = geometry.in_channels / groups;
+    let words = words_per_pixel(geometry.in_channels);
+    let out_width = geometry.output()[1];
+    for (y, out) in rows.zip(out.chunks_exact_mut(out_width * groups)) {
+        let top = y * stride[0];
+        let kernel_rows = taps_inside(top, kernel[0], dilation[0], pads[0], height);
+        for (x, out) in out.chunks_exact_mut(groups).enumerate() {
+            let left = x * stride[1];
+            let kernel_columns = taps_inside(left, kernel[1], dilation[1], pads[1], width);
+            let taps = kernel_rows.len() * kernel_columns.len();
+            for (group, out) in out.iter_mut().enumerate() {
+                let mut ones = 0;
+                for row in kernel_rows.clone() {
+                    for column in kernel_columns.clone() {
+                        let y = top + row * dilation[0] - pads[0];
+                        let x = left + column * dilation[1] - pads[1];
+                        let first = (y * width + x) * words * 64 + group * channels;
+                        ones += count_ones(input, first..first + channels);
+                    }
+                }
+                *out = (2 * ones as i64 - (taps * channels) as i64) as i32;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "popcnt")]
+fn input_sums_popcnt(geometry: &ConvGeometry, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    input_sums(geometry, input, rows, out);
 }
 
 /// The fastest kernel of an instruction set for a layer; the processor has the instruction set.

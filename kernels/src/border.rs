@@ -122,21 +122,32 @@ impl BorderClasses {
     /// # Panics
     /// If there is no such class, or if `weights` is too short.
     pub fn weight_sums(&self, class: usize, weights: &[u64]) -> Vec<i32> {
+        self.sums_of_taps(class, &self.tap_ones(weights))
+    }
+
+    /// Number of weights +1 of each tap, `[out_channels][kernel_h][kernel_w]`: what all classes share.
+    pub(crate) fn tap_ones(&self, weights: &[u64]) -> Vec<u32> {
+        (0..self.out_channels * self.kernel[0] * self.kernel[1])
+            .map(|tap| count_ones(weights, tap * self.channels..(tap + 1) * self.channels) as u32)
+            .collect()
+    }
+
+    /// [`BorderClasses::weight_sums`] from [`BorderClasses::tap_ones`].
+    pub(crate) fn sums_of_taps(&self, class: usize, tap_ones: &[u32]) -> Vec<i32> {
         let [rows, columns] = self.inside(class);
         let taps = self.taps(class) as i64;
-        (0..self.out_channels)
+        tap_ones
+            .chunks_exact(self.kernel[0] * self.kernel[1])
             .map(|channel| {
-                let ones: usize = rows
-                    .clone()
-                    .map(|row| {
-                        let tap = |column| {
-                            ((channel * self.kernel[0] + row) * self.kernel[1] + column)
-                                * self.channels
-                        };
-                        count_ones(weights, tap(columns.start)..tap(columns.end))
-                    })
+                let rows = channel
+                    .chunks_exact(self.kernel[1])
+                    .take(rows.end)
+                    .skip(rows.start);
+                let ones: i64 = rows
+                    .flat_map(|row| &row[columns.clone()])
+                    .map(|&n| i64::from(n))
                     .sum();
-                (2 * ones as i64 - taps) as i32
+                (2 * ones - taps) as i32
             })
             .collect()
     }

@@ -49,6 +49,8 @@ fn kernels(
     let conv = |kernel| BinaryConv {
         geometry: geometry.clone(),
         kernel,
+        #[cfg(target_arch = "x86_64")]
+        popcnt: None,
     };
     #[allow(unused_mut)]
     let mut all = vec![conv(Box::new(Reference::new(
