@@ -39,25 +39,19 @@ fn binary_convolution(criterion: &mut Criterion) {
         let weights = noise(channels * geometry.products() / 64);
         let input = noise(size * size * words_per_pixel(channels));
         // The reference takes bit by bit: seconds per layer.
-        for isa in Isa::available()
-            .into_iter()
-            .filter(|&isa| isa != Isa::Scalar)
-        {
+        for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Scalar) {
             let (pad, alphabet) = (PadValue::Zero, Alphabet::PlusMinus);
             let conv = BinaryConv::new(isa, geometry.clone(), pad, alphabet, &weights)
                 .expect("a valid layer");
             let mut scratch = vec![0; conv.scratch_len()];
             let mut out = vec![0; size * size * channels];
-            group.bench_function(
-                BenchmarkId::new(isa.name(), conv.kernel_name()),
-                |bencher| {
-                    bencher.iter(|| {
-                        conv.prepare(black_box(&input), &mut scratch);
-                        conv.accumulate(&scratch, 0..size, &mut out);
-                        black_box(&mut out);
-                    });
-                },
-            );
+            group.bench_function(BenchmarkId::new(isa.name(), conv.kernel_name()), |bencher| {
+                bencher.iter(|| {
+                    conv.prepare(black_box(&input), &mut scratch);
+                    conv.accumulate(&scratch, 0..size, &mut out);
+                    black_box(&mut out);
+                });
+            });
         }
         group.finish();
     }
@@ -65,23 +59,17 @@ fn binary_convolution(criterion: &mut Criterion) {
 
 fn packing(criterion: &mut Criterion) {
     for (size, channels) in MAPS {
-        let values: Vec<i32> = noise(size * size * channels)
-            .iter()
-            .map(|&word| word as i32)
-            .collect();
+        let values: Vec<i32> =
+            noise(size * size * channels).iter().map(|&word| word as i32).collect();
         let floats: Vec<f32> = values.iter().map(|&value| value as f32).collect();
         let mut out = vec![0; size * size * words_per_pixel(channels)];
         let mut group = criterion.benchmark_group(format!("pack/{size}x{size}x{channels}"));
         group.throughput(Throughput::Elements(values.len() as u64));
         for isa in Isa::available() {
-            group.bench_function(
-                BenchmarkId::new(isa.name(), "f32, one threshold"),
-                |bencher| {
-                    bencher.iter(|| {
-                        pack_f32(isa, black_box(&floats), channels, &[0.0], None, &mut out)
-                    });
-                },
-            );
+            group.bench_function(BenchmarkId::new(isa.name(), "f32, one threshold"), |bencher| {
+                bencher
+                    .iter(|| pack_f32(isa, black_box(&floats), channels, &[0.0], None, &mut out));
+            });
             let thresholds = vec![1.0; channels];
             group.bench_function(BenchmarkId::new(isa.name(), "f32, thresholds"), |bencher| {
                 let floats = black_box(&floats);

@@ -19,12 +19,7 @@ struct Plane {
 
 impl Plane {
     fn new(threshold: f32, alphabet: Alphabet, weight: f32) -> Self {
-        Self {
-            threshold,
-            alphabet,
-            weight,
-            modulus: None,
-        }
+        Self { threshold, alphabet, weight, modulus: None }
     }
 }
 
@@ -37,28 +32,19 @@ fn decompositions(activation: &str) -> Vec<Vec<Plane>> {
     match activation {
         "pm1" => vec![vec![Plane::new(0.0, PlusMinus, 1.0)]],
         "01" => vec![vec![Plane::new(0.5, ZeroOne, 1.0)]],
-        "ternary01" => vec![vec![
-            Plane::new(0.25, ZeroOne, 0.5),
-            Plane::new(0.75, ZeroOne, 0.5),
-        ]],
+        "ternary01" => vec![vec![Plane::new(0.25, ZeroOne, 0.5), Plane::new(0.75, ZeroOne, 0.5)]],
         "4bit" => vec![
             (0..4)
                 .map(|bit| {
                     let value = f32::from(1_u8 << bit);
-                    Plane {
-                        modulus: Some(2.0 * value),
-                        ..Plane::new(value, ZeroOne, value)
-                    }
+                    Plane { modulus: Some(2.0 * value), ..Plane::new(value, ZeroOne, value) }
                 })
                 .collect(),
         ],
         // {-1, 0, +1}: the mean of the two signs that differ at 0; or [x > 0] - (1 - [x >= 0]), where
         // the constant 1 is a plane that is always high.
         "tbn" | "pm1_with_zero" => vec![
-            vec![
-                Plane::new(0.0, PlusMinus, 0.5),
-                Plane::new(ABOVE_ZERO, PlusMinus, 0.5),
-            ],
+            vec![Plane::new(0.0, PlusMinus, 0.5), Plane::new(ABOVE_ZERO, PlusMinus, 0.5)],
             vec![
                 Plane::new(ABOVE_ZERO, ZeroOne, 1.0),
                 Plane::new(0.0, ZeroOne, 1.0),
@@ -70,15 +56,9 @@ fn decompositions(activation: &str) -> Vec<Vec<Plane>> {
 }
 
 fn floats(tensors: &SafeTensors<'_>, name: &str) -> Vec<f32> {
-    let tensor = tensors
-        .tensor(name)
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let tensor = tensors.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(tensor.dtype(), safetensors::Dtype::F32, "{name}");
-    tensor
-        .data()
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect()
+    tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 /// `[outer][rows][columns]` to `[outer][columns][rows]`.
@@ -103,21 +83,14 @@ fn dense_bits(values: &[f32]) -> Vec<u64> {
 
 /// The files, or nothing where they are missing.
 fn probes() -> Option<(Vec<u8>, Value)> {
-    let folder = Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../shared/data/probes"
-    ));
-    let (Ok(tensors), Ok(cases)) = (
-        fs::read(folder.join("probes.safetensors")),
-        fs::read(folder.join("cases.json")),
-    ) else {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/probes"));
+    let (Ok(tensors), Ok(cases)) =
+        (fs::read(folder.join("probes.safetensors")), fs::read(folder.join("cases.json")))
+    else {
         eprintln!("skipped: the probe files are not there");
         return None;
     };
-    Some((
-        tensors,
-        serde_json::from_slice(&cases).expect("a list of cases"),
-    ))
+    Some((tensors, serde_json::from_slice(&cases).expect("a list of cases")))
 }
 
 #[test]
@@ -130,10 +103,7 @@ fn convolutions_give_the_sums_of_the_framework() {
     for case in cases {
         let id = case["id"].as_str().expect("an id");
         let number = |key: &str| case[key].as_u64().expect("a whole number") as usize;
-        let [height, width] = tensors
-            .tensor(&format!("{id}.x"))
-            .expect("an input")
-            .shape()[2..]
+        let [height, width] = tensors.tensor(&format!("{id}.x")).expect("an input").shape()[2..]
         else {
             panic!("{id}: the input has four dimensions");
         };
@@ -195,16 +165,12 @@ fn comparisons_at_ties_are_those_of_the_framework() {
     let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let values = floats(&tensors, "ties.x");
     for (name, threshold) in [("ties.sign_pos0", 0.0), ("ties.step_half", 0.5)] {
-        let expected: Vec<bool> = floats(&tensors, name)
-            .iter()
-            .map(|&value| value > 0.0)
-            .collect();
+        let expected: Vec<bool> = floats(&tensors, name).iter().map(|&value| value > 0.0).collect();
         for isa in Isa::available() {
             let mut bits = vec![0; words_per_pixel(values.len())];
             pack_f32(isa, &values, values.len(), &[threshold], None, &mut bits);
-            let found: Vec<bool> = (0..values.len())
-                .map(|at| bits[at / 64] >> at & 1 == 1)
-                .collect();
+            let found: Vec<bool> =
+                (0..values.len()).map(|at| bits[at / 64] >> at & 1 == 1).collect();
             assert_eq!(found, expected, "{name} on {isa}");
         }
     }

@@ -110,11 +110,7 @@ pub(super) fn runs<U: Unit>(geometry: &ConvGeometry) -> Vec<Run> {
     let map = PaddedMap::new::<U>(geometry, false);
     let [rows, columns] = geometry.kernel;
     let [vertical, horizontal] = geometry.dilation;
-    let (runs, taps) = if horizontal == 1 {
-        (1, columns)
-    } else {
-        (columns, 1)
-    };
+    let (runs, taps) = if horizontal == 1 { (1, columns) } else { (columns, 1) };
     (0..rows)
         .flat_map(|row| (0..runs).map(move |column| (row, column)))
         .map(|(row, column)| Run {
@@ -160,9 +156,7 @@ impl<K: TileKernel> Tiled<K> {
     /// First vector and number of vectors of each block of a group.
     fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<K> {
         let vectors = self.vectors;
-        (0..vectors)
-            .step_by(K::VECTORS)
-            .map(move |first| (first, K::VECTORS.min(vectors - first)))
+        (0..vectors).step_by(K::VECTORS).map(move |first| (first, K::VECTORS.min(vectors - first)))
     }
 
     /// Packed weights of a block.
@@ -213,14 +207,9 @@ impl<K: TileKernel> Tiled<K> {
             .collect();
         let classes = self.classes.as_ref().map_or(1, BorderClasses::len);
         let mut bases = vec![0; classes * self.geometry.groups * padded];
-        for (class, bases) in bases
-            .chunks_exact_mut(self.geometry.groups * padded)
-            .enumerate()
-        {
-            let inside = self
-                .classes
-                .as_ref()
-                .map(|classes| classes.sums_of_taps(class, &tap_ones));
+        for (class, bases) in bases.chunks_exact_mut(self.geometry.groups * padded).enumerate() {
+            let inside =
+                self.classes.as_ref().map(|classes| classes.sums_of_taps(class, &tap_ones));
             for (channel, &ones) in ones.iter().enumerate() {
                 let all = (2 * ones as i64 - products as i64) as i32;
                 bases[channel / group_out * padded + channel % group_out] =
@@ -285,10 +274,7 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
                     let range = tile * pixels / tiles..(tile + 1) * pixels / tiles;
                     let windows = &mut windows[..range.len()];
                     for (pixel, window) in range.zip(windows.iter_mut()) {
-                        let class = self
-                            .classes
-                            .as_ref()
-                            .map_or(0, |classes| classes.class(y, x));
+                        let class = self.classes.as_ref().map_or(0, |classes| classes.class(y, x));
                         *window = Window {
                             map: self
                                 .map
