@@ -115,6 +115,9 @@ struct Windows {
     isa: Isa,
     geometry: PoolGeometry,
     output: [usize; 2],
+    /// For each output row and column, the taps that lie in the map: position of the first, and their
+    /// number.
+    spans: [Vec<(usize, usize)>; 2],
 }
 
 /// The taps of one window that lie in the map.
@@ -149,10 +152,17 @@ impl Windows {
         isa.require()
             .map_err(|error| GeometryError(error.to_string()))?;
         geometry.validate()?;
+        let output = geometry.output();
+        let spans = [0, 1].map(|axis| {
+            (0..output[axis])
+                .map(|position| span(&geometry, axis, position))
+                .collect()
+        });
         Ok(Self {
             isa,
-            output: geometry.output(),
             geometry,
+            output,
+            spans,
         })
     }
 
@@ -179,48 +189,49 @@ impl Windows {
     fn each(&self, rows: Range<usize>, out: &mut [f32], mut visit: impl FnMut(Taps, &mut [f32])) {
         let channels = self.geometry.channels;
         for (y, row) in rows.zip(out.chunks_exact_mut(self.output[1] * channels)) {
-            let vertical = self.taps(0, y);
             for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
-                visit(self.window(vertical, self.taps(1, x)), pixel);
+                visit(self.taps(y, x), pixel);
             }
         }
     }
 
-    /// First row (or column) in the map of the window at `position`, and how many follow.
-    fn taps(&self, axis: usize, position: usize) -> (usize, usize) {
-        let PoolGeometry {
-            input,
-            kernel,
-            stride,
-            dilation,
-            pads,
-            ..
-        } = &self.geometry;
-        let (start, dilation) = (position * stride[axis], dilation[axis]);
-        // Tap k lies at start + k * dilation - pad; the first one inside is the first k with
-        // start + k * dilation >= pad, the end is the first with start + k * dilation >= pad + size.
-        let until = |bound: usize| bound.saturating_sub(start).div_ceil(dilation);
-        let first = until(pads[axis]).min(kernel[axis]);
-        let end = until(pads[axis] + input[axis]).min(kernel[axis]);
-        if first == end {
-            return (0, 0);
-        }
-        (start + first * dilation - pads[axis], end - first)
-    }
-
-    fn window(&self, (y, rows): (usize, usize), (x, columns): (usize, usize)) -> Taps {
+    /// The taps in the map of the window at an output row and column.
+    fn taps(&self, y: usize, x: usize) -> Taps {
         let PoolGeometry {
             channels,
             input: [_, width],
             dilation,
             ..
         } = self.geometry;
+        let ((row, rows), (column, columns)) = (self.spans[0][y], self.spans[1][x]);
         Taps {
-            first: (y * width + x) * channels,
+            first: (row * width + column) * channels,
             count: [rows, columns],
             step: [dilation[0] * width * channels, dilation[1] * channels],
         }
     }
+}
+
+/// First row (or column) in the map of the window at `position`, and the number of taps in the map.
+fn span(geometry: &PoolGeometry, axis: usize, position: usize) -> (usize, usize) {
+    let PoolGeometry {
+        input,
+        kernel,
+        stride,
+        dilation,
+        pads,
+        ..
+    } = geometry;
+    let (start, dilation) = (position * stride[axis], dilation[axis]);
+    // Tap k lies at start + k * dilation - pad; the first one inside is the first k with
+    // start + k * dilation >= pad, the end is the first with start + k * dilation >= pad + size.
+    let until = |bound: usize| bound.saturating_sub(start).div_ceil(dilation);
+    let first = until(pads[axis]).min(kernel[axis]);
+    let end = until(pads[axis] + input[axis]).min(kernel[axis]);
+    if first == end {
+        return (0, 0);
+    }
+    (start + first * dilation - pads[axis], end - first)
 }
 
 #[cfg(test)]

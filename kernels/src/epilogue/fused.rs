@@ -1,9 +1,9 @@
 //! The operations fused into one pass: 64 values at a time go through the whole list in registers.
 //!
-//! The list is interpreted once per 64 values, so any sequence is fused, not only known ones. What
-//! makes a binary residual network fast (scale, bias, shortcut, shifts and slopes, the float map and
-//! the bits of the next layer) reads and writes memory once per map. Functions of `libm` interrupt
-//! the pass and run on a block of values that stays in the first level cache.
+//! The list is interpreted once per 64 values, so any list is fused, not only known ones. What makes
+//! binary residual networks fast (scale, bias, shortcut, shifts and slopes, the float map and the bits
+//! of the next layer, or a part of it) is one [`Sequence`], which costs a single dispatch. Functions of
+//! `libm` interrupt the pass and run on a block of values that stays in the first level cache.
 
 use super::{ChannelOp, CombineOp, EpilogueOp, OutputSlice, UnaryFunction};
 use crate::{
@@ -49,16 +49,12 @@ type Constant = usize;
 
 #[derive(Debug)]
 enum Op {
-    Add(Constant),
-    Subtract(Constant),
+    Sequence(Sequence),
     SubtractFrom(Constant),
-    Multiply(Constant),
     Divide(Constant),
     DivideInto(Constant),
     Minimum(Constant),
     Maximum(Constant),
-    /// `x >= 0 ? x : p * x`.
-    Slope(Constant),
     /// `x >= 0 ? p * x : q * x`.
     TwoSlope(Constant, Constant),
     Step {
@@ -66,7 +62,6 @@ enum Op {
         low: f32,
         high: f32,
     },
-    Relu,
     Negate,
     Absolute,
     Floor,
@@ -80,15 +75,87 @@ enum Op {
         operand: usize,
         broadcast: bool,
     },
-    Store {
-        output: usize,
-    },
-    StoreBits {
-        thresholds: Constant,
-        /// One word for each chunk of a period, or none.
-        flip: Vec<u64>,
-        output: usize,
-    },
+}
+
+/// The frequent operations in their frequent order; each may be missing.
+#[derive(Debug, Default)]
+struct Sequence {
+    relu: bool,
+    scale: Option<Constant>,
+    bias: Option<Constant>,
+    slope: Option<Constant>,
+    /// Operand that is added.
+    shortcut: Option<usize>,
+    shift: Option<Constant>,
+    second_slope: Option<Constant>,
+    second_shift: Option<Constant>,
+    /// Output of floats.
+    store: Option<usize>,
+    bits: Option<Bits>,
+    /// How many of the ten places above are taken or passed.
+    taken: usize,
+}
+
+#[derive(Debug)]
+struct Bits {
+    thresholds: Constant,
+    /// One word for each chunk of a period, or none.
+    flip: Vec<u64>,
+    output: usize,
+}
+
+/// An operation that a [`Sequence`] has a place for.
+#[derive(Debug)]
+enum Part {
+    Relu,
+    Scale(Constant),
+    Add(Constant),
+    Slope(Constant),
+    Shortcut(usize),
+    Store(usize),
+    Bits(Bits),
+}
+
+impl Sequence {
+    /// Takes an operation that follows those already taken, or hands it back.
+    fn push(&mut self, part: Part) -> Result<(), Part> {
+        let taken = self.taken;
+        let place = |places: &[usize]| places.iter().copied().find(|&place| place >= taken);
+        let at = place(match part {
+            Part::Relu => &[0],
+            Part::Scale(_) => &[1],
+            Part::Add(_) => &[2, 5, 7],
+            Part::Slope(_) => &[3, 6],
+            Part::Shortcut(_) => &[4],
+            Part::Store(_) => &[8],
+            Part::Bits(_) => &[9],
+        });
+        let Some(at) = at else {
+            return Err(part);
+        };
+        match (at, part) {
+            (_, Part::Relu) => self.relu = true,
+            (_, Part::Scale(p)) => self.scale = Some(p),
+            (2, Part::Add(p)) => self.bias = Some(p),
+            (5, Part::Add(p)) => self.shift = Some(p),
+            (_, Part::Add(p)) => self.second_shift = Some(p),
+            (3, Part::Slope(p)) => self.slope = Some(p),
+            (_, Part::Slope(p)) => self.second_slope = Some(p),
+            (_, Part::Shortcut(operand)) => self.shortcut = Some(operand),
+            (_, Part::Store(output)) => self.store = Some(output),
+            (_, Part::Bits(bits)) => self.bits = Some(bits),
+        }
+        self.taken = at + 1;
+        Ok(())
+    }
+}
+
+/// What an operation is prepared as.
+enum Prepared {
+    Part(Part),
+    Op(Op),
+    /// A function of `libm`.
+    Function(UnaryFunction),
 }
 
 impl Plan {
@@ -107,8 +174,21 @@ impl Plan {
         let mut fused = Vec::new();
         for op in ops {
             match prepare(op, &mut constants) {
-                Ok(op) => fused.push(op),
-                Err(function) => {
+                Prepared::Part(part) => {
+                    let rest = match fused.last_mut() {
+                        Some(Op::Sequence(sequence)) => sequence.push(part),
+                        _ => Err(part),
+                    };
+                    if let Err(part) = rest {
+                        let mut sequence = Sequence::default();
+                        sequence
+                            .push(part)
+                            .expect("an empty sequence takes any part");
+                        fused.push(Op::Sequence(sequence));
+                    }
+                }
+                Prepared::Op(op) => fused.push(op),
+                Prepared::Function(function) => {
                     if !fused.is_empty() {
                         stages.push(Stage::Fused {
                             ops: std::mem::take(&mut fused),
@@ -133,6 +213,15 @@ impl Plan {
             period,
             stages,
             constants: aligned,
+        }
+    }
+
+    /// Pixels whose bits one chunk holds, where it holds several.
+    fn pixels_per_chunk(&self) -> usize {
+        if self.period == self.channels {
+            1
+        } else {
+            CHUNK / self.channels
         }
     }
 
@@ -237,22 +326,29 @@ impl Constants {
     }
 }
 
-/// The operation with its constants in place, or the function that no vector has.
-fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Result<Op, UnaryFunction> {
-    Ok(match op {
+/// The operation with its constants in place.
+fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
+    Prepared::Op(match op {
         EpilogueOp::Channel(op) => match op {
-            ChannelOp::Add(p) => Op::Add(constants.push(p)),
-            ChannelOp::Subtract(p) => Op::Subtract(constants.push(p)),
+            ChannelOp::Add(p) => return Prepared::Part(Part::Add(constants.push(p))),
+            ChannelOp::Subtract(p) => {
+                // IEEE 754 defines x - p as x + (-p).
+                let negated: Vec<f32> = p.iter().map(|p| -p).collect();
+                return Prepared::Part(Part::Add(constants.push(&negated)));
+            }
+            ChannelOp::Multiply(p) => return Prepared::Part(Part::Scale(constants.push(p))),
             ChannelOp::SubtractFrom(p) => Op::SubtractFrom(constants.push(p)),
-            ChannelOp::Multiply(p) => Op::Multiply(constants.push(p)),
             ChannelOp::Divide(p) => Op::Divide(constants.push(p)),
             ChannelOp::DivideInto(p) => Op::DivideInto(constants.push(p)),
             ChannelOp::Minimum(p) => Op::Minimum(constants.push(p)),
             ChannelOp::Maximum(p) => Op::Maximum(constants.push(p)),
-            ChannelOp::TwoSlope { positive, negative } => match positive {
-                Some(positive) => Op::TwoSlope(constants.push(positive), constants.push(negative)),
-                None => Op::Slope(constants.push(negative)),
-            },
+            ChannelOp::TwoSlope { positive, negative } => {
+                let negative = constants.push(negative);
+                match positive {
+                    Some(positive) => Op::TwoSlope(constants.push(positive), negative),
+                    None => return Prepared::Part(Part::Slope(negative)),
+                }
+            }
             ChannelOp::Step {
                 at_least,
                 low,
@@ -263,7 +359,7 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Result<Op, UnaryFuncti
                 high: *high,
             },
             ChannelOp::Unary(function) => match function {
-                UnaryFunction::Relu => Op::Relu,
+                UnaryFunction::Relu => return Prepared::Part(Part::Relu),
                 UnaryFunction::Negate => Op::Negate,
                 UnaryFunction::Absolute => Op::Absolute,
                 UnaryFunction::Floor => Op::Floor,
@@ -277,9 +373,14 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Result<Op, UnaryFuncti
                 | UnaryFunction::Tanh
                 | UnaryFunction::Sigmoid
                 | UnaryFunction::Erf
-                | UnaryFunction::Softplus => return Err(*function),
+                | UnaryFunction::Softplus => return Prepared::Function(*function),
             },
         },
+        EpilogueOp::Combine {
+            op: CombineOp::Add,
+            operand,
+            broadcast: false,
+        } => return Prepared::Part(Part::Shortcut(*operand)),
         EpilogueOp::Combine {
             op,
             operand,
@@ -289,18 +390,19 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Result<Op, UnaryFuncti
             operand: *operand,
             broadcast: *broadcast,
         },
-        EpilogueOp::Store { output } => Op::Store { output: *output },
+        EpilogueOp::Store { output } => return Prepared::Part(Part::Store(*output)),
         EpilogueOp::StoreBits {
             thresholds,
             flip,
             output,
-        } => Op::StoreBits {
-            thresholds: constants.push(thresholds),
-            flip: flip
-                .as_ref()
-                .map_or_else(Vec::new, |flip| constants.flips(flip)),
-            output: *output,
-        },
+        } => {
+            let flip = flip.as_ref().map(|flip| constants.flips(flip));
+            return Prepared::Part(Part::Bits(Bits {
+                thresholds: constants.push(thresholds),
+                flip: flip.unwrap_or_default(),
+                output: *output,
+            }));
+        }
     })
 }
 
@@ -355,6 +457,12 @@ unsafe fn pass_in<V: Lanes, const VECTORS: usize>(
     operands: &[&[f32]],
     outputs: &mut [OutputSlice<'_>],
 ) {
+    // Divisions are slow: words are counted along.
+    let pixel_words = words_per_pixel(plan.channels);
+    let (mut word, words) = match plan.pixels_per_chunk() {
+        1 => (start / plan.channels * pixel_words, 1),
+        pixels => (start / plan.channels, pixels),
+    };
     for first in (0..values.len()).step_by(plan.period) {
         let end = (first + plan.period).min(values.len());
         for at in (first..end).step_by(CHUNK) {
@@ -362,8 +470,10 @@ unsafe fn pass_in<V: Lanes, const VECTORS: usize>(
                 plan,
                 offset: at - first,
                 element: start + at,
+                word,
                 count: (end - at).min(CHUNK),
             };
+            word += words;
             let values = &mut values[at..at + chunk.count];
             // SAFETY: the promises of the caller; the chunk is `count` values long.
             unsafe {
@@ -384,6 +494,8 @@ struct Chunk<'a> {
     offset: usize,
     /// First value, counted from the start of the maps.
     element: usize,
+    /// First word of its bits.
+    word: usize,
     /// Values, at most 64.
     count: usize,
 }
@@ -421,21 +533,58 @@ impl Chunk<'_> {
             let mut x: [V; VECTORS] = self.load::<V, VECTORS, FULL>(values.as_ptr());
             for op in ops {
                 match op {
-                    Op::Add(p) => each!(x, self.constant(*p), |x, p| x.add(p)),
-                    Op::Subtract(p) => each!(x, self.constant(*p), |x, p| x.sub(p)),
+                    Op::Sequence(sequence) => {
+                        if sequence.relu {
+                            each!(x, |x| x.maximum(zero));
+                        }
+                        if let Some(p) = sequence.scale {
+                            each!(x, self.constant(p), |x, p| x.mul(p));
+                        }
+                        if let Some(p) = sequence.bias {
+                            each!(x, self.constant(p), |x, p| x.add(p));
+                        }
+                        if let Some(p) = sequence.slope {
+                            each!(x, self.constant(p), |x, p| x.select_ge(zero, *x, p.mul(*x)));
+                        }
+                        if let Some(operand) = sequence.shortcut {
+                            let operand = &operands[operand][self.element..][..self.count];
+                            let y = self.load::<V, VECTORS, FULL>(operand.as_ptr());
+                            each!(x, y, |x, y| x.add(y));
+                        }
+                        if let Some(p) = sequence.shift {
+                            each!(x, self.constant(p), |x, p| x.add(p));
+                        }
+                        if let Some(p) = sequence.second_slope {
+                            each!(x, self.constant(p), |x, p| x.select_ge(zero, *x, p.mul(*x)));
+                        }
+                        if let Some(p) = sequence.second_shift {
+                            each!(x, self.constant(p), |x, p| x.add(p));
+                        }
+                        if let Some(output) = sequence.store
+                            && let OutputSlice::F32(out) = &mut outputs[output]
+                        {
+                            let out = &mut out[self.element..][..self.count];
+                            self.store::<V, VECTORS, FULL>(x, out.as_mut_ptr());
+                        }
+                        if let Some(bits) = &sequence.bits
+                            && let OutputSlice::Bits(out) = &mut outputs[bits.output]
+                        {
+                            let thresholds: [V; VECTORS] = self.constant(bits.thresholds);
+                            let mut word = 0;
+                            for (vector, (x, p)) in x.iter().zip(thresholds).enumerate() {
+                                word |= x.ge_bits(p) << (vector * V::LANES);
+                            }
+                            if let Some(flip) = bits.flip.get(self.offset / CHUNK) {
+                                word ^= flip;
+                            }
+                            self.store_bits(word, out);
+                        }
+                    }
                     Op::SubtractFrom(p) => each!(x, self.constant(*p), |x, p| p.sub(*x)),
-                    Op::Multiply(p) => each!(x, self.constant(*p), |x, p| x.mul(p)),
                     Op::Divide(p) => each!(x, self.constant(*p), |x, p| x.div(p)),
                     Op::DivideInto(p) => each!(x, self.constant(*p), |x, p| p.div(*x)),
                     Op::Minimum(p) => each!(x, self.constant(*p), |x, p| x.minimum(p)),
                     Op::Maximum(p) => each!(x, self.constant(*p), |x, p| x.maximum(p)),
-                    Op::Slope(p) => {
-                        each!(x, self.constant(*p), |x, p| x.select_ge(
-                            zero,
-                            *x,
-                            p.mul(*x)
-                        ));
-                    }
                     Op::TwoSlope(positive, negative) => {
                         let positive: [V; VECTORS] = self.constant(*positive);
                         let negative: [V; VECTORS] = self.constant(*negative);
@@ -455,7 +604,6 @@ impl Chunk<'_> {
                             each!(x, |x| x.select_gt(zero, high, low));
                         }
                     }
-                    Op::Relu => each!(x, |x| x.maximum(zero)),
                     Op::Negate => each!(x, |x| x.neg()),
                     Op::Absolute => each!(x, |x| x.abs()),
                     Op::Floor => each!(x, |x| x.floor()),
@@ -494,29 +642,6 @@ impl Chunk<'_> {
                             CombineOp::DivideInto => each!(x, y, |x, y| y.div(*x)),
                             CombineOp::Minimum => each!(x, y, |x, y| x.minimum(y)),
                             CombineOp::Maximum => each!(x, y, |x, y| x.maximum(y)),
-                        }
-                    }
-                    Op::Store { output } => {
-                        if let OutputSlice::F32(out) = &mut outputs[*output] {
-                            let out = &mut out[self.element..self.element + self.count];
-                            self.store::<V, VECTORS, FULL>(x, out.as_mut_ptr());
-                        }
-                    }
-                    Op::StoreBits {
-                        thresholds,
-                        flip,
-                        output,
-                    } => {
-                        let thresholds: [V; VECTORS] = self.constant(*thresholds);
-                        let mut bits = 0;
-                        for (vector, (x, threshold)) in x.iter().zip(thresholds).enumerate() {
-                            bits |= x.ge_bits(threshold) << (vector * V::LANES);
-                        }
-                        if let Some(flip) = flip.get(self.offset / CHUNK) {
-                            bits ^= flip;
-                        }
-                        if let OutputSlice::Bits(out) = &mut outputs[*output] {
-                            self.store_bits(bits, out);
                         }
                     }
                 }
@@ -599,14 +724,16 @@ impl Chunk<'_> {
     #[inline(always)]
     fn store_bits(&self, bits: u64, out: &mut [u64]) {
         let channels = self.plan.channels;
-        if self.plan.period == channels {
-            let pixel = (self.element - self.offset) / channels;
-            let word = pixel * words_per_pixel(channels) + self.offset / CHUNK;
-            out[word] = bits & low_mask(self.count);
+        if self.plan.pixels_per_chunk() == 1 {
+            out[self.word] = bits & low_mask(self.count);
         } else {
-            let first = self.element / channels;
-            for pixel in 0..self.count / channels {
-                out[first + pixel] = bits >> (pixel * channels) & low_mask(channels);
+            let mut start = 0;
+            for out in &mut out[self.word..] {
+                if start >= self.count {
+                    break;
+                }
+                *out = bits >> start & low_mask(channels);
+                start += channels;
             }
         }
     }

@@ -63,9 +63,8 @@ unsafe fn pool<V: Lanes, const MEAN: bool>(
 ) {
     let channels = windows.geometry.channels;
     for (y, row) in rows.zip(out.chunks_exact_mut(windows.output[1] * channels)) {
-        let vertical = windows.taps(0, y);
         for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
-            let taps = windows.window(vertical, windows.taps(1, x));
+            let taps = windows.taps(y, x);
             let divisor = divisor.unwrap_or(taps.count()) as f32;
             let mut channel = 0;
             // SAFETY: the taps lie in the input, by the geometry; all channels touched are below the
