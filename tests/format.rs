@@ -526,6 +526,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    fn every_float_of_the_header_survives(bits in prop::collection::vec(any::<u32>(), 3)) {
+        let mean: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+        prop_assume!(mean.iter().all(|value| value.is_finite()));
+        let mut program = complete();
+        program.metadata.preprocessing.as_mut().unwrap().mean = mean.clone();
+        let read = read(&write(&program).unwrap()).unwrap();
+        let read = read.metadata.preprocessing.unwrap().mean;
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&read), bits(&mean));
+    }
+
+    #[test]
     fn damaged_files_never_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         sealed: bool,
