@@ -1,9 +1,12 @@
 //! `bnn`: an inference engine for deployed binary neural networks.
 
+pub mod convert;
 mod error;
 pub mod format;
 pub mod graph;
+pub mod import;
 pub mod program;
+pub mod reference;
 pub mod runtime;
 pub mod vision;
 

@@ -394,8 +394,12 @@ impl<'a> Flow<'a> {
         match &step.kind {
             StepKind::BinaryConv { conv, output } => self.binary_conv(conv, output),
             StepKind::FloatConv { conv, epilogue } => self.float_conv(conv, epilogue),
-            StepKind::Elementwise { input, epilogue } => {
-                let size = extents(self.read(*input, Some(BufferKind::F32))?);
+            StepKind::Elementwise { input, flatten, epilogue } => {
+                let mut size = extents(self.read(*input, Some(BufferKind::F32))?);
+                if *flatten {
+                    // The extents are checked: the product does not overflow.
+                    size = [1, 1, size.iter().product()];
+                }
                 self.epilogue(epilogue, size)
             }
             StepKind::MaxPool {
@@ -455,6 +459,7 @@ impl<'a> Flow<'a> {
                 input,
                 output,
                 pads,
+                channels,
                 value,
             } => {
                 if !value.is_finite() {
@@ -462,11 +467,16 @@ impl<'a> Flow<'a> {
                 }
                 let input = self.read(*input, None)?;
                 check_pads(pads)?;
+                let [front, back] = *channels;
+                check_pads(&[front, back, 0, 0])?;
+                if front + back != 0 && (input.kind == BufferKind::Bits || *pads != [0; 4]) {
+                    return Err("pads channels of bits, or of a map it pads too".to_owned());
+                }
                 let [top, left, bottom, right] = *pads;
                 let size = [
                     input.height + top + bottom,
                     input.width + left + right,
-                    input.channels,
+                    input.channels + front + back,
                 ];
                 self.write(*output, input.kind, size)
             }

@@ -26,7 +26,7 @@ impl Access {
                 access.reads.push(conv.input);
                 access.epilogue(epilogue);
             }
-            StepKind::Elementwise { input, epilogue }
+            StepKind::Elementwise { input, epilogue, .. }
             | StepKind::MaxPool { input, epilogue, .. }
             | StepKind::AveragePool { input, epilogue, .. }
             | StepKind::ReduceChannels { input, epilogue, .. } => {

@@ -115,12 +115,19 @@ impl Preparation<'_> {
                 info.kind = "float_conv";
                 self.float_conv(conv, epilogue, &mut info)?
             }
-            StepKind::Elementwise { input, epilogue } => {
+            StepKind::Elementwise { input, flatten, epilogue } => {
                 info.kind = "elementwise";
-                self.per_pixel(Producer::Copy, *input, None, epilogue, &mut info)?
+                let Buffer { height, width, channels, .. } = *self.program.buffer(*input);
+                let size = if *flatten {
+                    [1, 1, height * width * channels]
+                } else {
+                    [height, width, channels]
+                };
+                self.per_pixel(Producer::Copy, size, epilogue, &mut info)?
             }
             StepKind::ReduceChannels { input, reduction, epilogue } => {
                 info.kind = "reduce_channels";
+                let input = self.program.buffer(*input);
                 let producer = Producer::Reduce {
                     reduction: match reduction {
                         Reduction::Mean => kernels::Reduction::Mean,
@@ -128,9 +135,10 @@ impl Preparation<'_> {
                         Reduction::Max => kernels::Reduction::Max,
                         Reduction::Min => kernels::Reduction::Min,
                     },
-                    channels: self.program.buffer(*input).channels,
+                    channels: input.channels,
                 };
-                self.per_pixel(producer, *input, Some(1), epilogue, &mut info)?
+                let size = [input.height, input.width, 1];
+                self.per_pixel(producer, size, epilogue, &mut info)?
             }
             StepKind::MaxPool { input, pool, epilogue } => {
                 info.kind = "max_pool";
@@ -175,11 +183,21 @@ impl Preparation<'_> {
                 info.output = [output.height, output.width, output.channels];
                 Work::Gather { dims: dims.clone(), strides: strides.clone(), offset: *offset }
             }
-            StepKind::Pad { input, output, pads, value } => {
+            StepKind::Pad { input, output, pads, channels, value } => {
                 info.kind = "pad";
                 let output = self.program.buffer(*output);
                 info.output = [output.height, output.width, output.channels];
-                Work::Pad { input: *self.program.buffer(*input), pads: *pads, value: *value }
+                let (mut input, mut pads) = (*self.program.buffer(*input), *pads);
+                if let [front, back] = *channels
+                    && front + back != 0
+                {
+                    // Channels are padded as the columns of a map with one row for each pixel.
+                    let height = input.height * input.width;
+                    let width = input.channels;
+                    input = Buffer { height, width, channels: 1, ..input };
+                    pads = [0, front, 0, back];
+                }
+                Work::Pad { input, pads, value: *value }
             }
             StepKind::Softmax { output, log, .. } => {
                 info.kind = "softmax";
@@ -322,16 +340,13 @@ impl Preparation<'_> {
     fn per_pixel(
         &self,
         producer: Producer,
-        input: BufferId,
-        channels: Option<usize>,
+        [height, width, channels]: [usize; 3],
         epilogue: &program::Epilogue,
         info: &mut StepInfo,
     ) -> Result<Work, RunError> {
-        let input = self.program.buffer(input);
-        let channels = channels.unwrap_or(input.channels);
-        info.output = [input.height, input.width, channels];
-        let consumer = self.consumer(epilogue, channels, [input.height, input.width])?;
-        let rows = input.height.checked_mul(input.width).ok_or(RunError::UNADDRESSABLE)?;
+        info.output = [height, width, channels];
+        let consumer = self.consumer(epilogue, channels, [height, width])?;
+        let rows = height.checked_mul(width).ok_or(RunError::UNADDRESSABLE)?;
         Ok(Work::Rows(Box::new(RowStep::new(producer, consumer, [rows, 1, channels])?)))
     }
 
