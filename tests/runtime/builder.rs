@@ -1,8 +1,8 @@
 //! Puts programs together by hand.
 
 use crate::program::{
-    Buffer, BufferId, BufferKind, ConvGeometry, PoolGeometry, Port, Program, Step, StepKind, Tensor,
-    TensorData, TensorId,
+    Buffer, BufferId, BufferKind, ConvGeometry, PoolGeometry, Port, Program, Step, StepKind,
+    Tensor, TensorData, TensorId,
 };
 
 #[derive(Default)]

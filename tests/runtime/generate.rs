@@ -153,8 +153,13 @@ impl Generator {
                 self.builder.step(StepKind::Softmax { input, output, log });
             }
             _ => {
-                let epilogue = self.epilogue(self.size_of(input));
-                self.builder.step(StepKind::Elementwise { input, epilogue });
+                let mut size = self.size_of(input);
+                let flatten = self.random.chance(15);
+                if flatten {
+                    size = [1, 1, size.iter().product()];
+                }
+                let epilogue = self.epilogue(size);
+                self.builder.step(StepKind::Elementwise { input, flatten, epilogue });
             }
         }
     }
@@ -168,7 +173,11 @@ impl Generator {
         if self.random.chance(50) {
             ops.insert(0, EpilogueOp::Channel(self.channel_op(size[2])));
         }
-        self.builder.step(StepKind::Elementwise { input, epilogue: Epilogue { ops } });
+        self.builder.step(StepKind::Elementwise {
+            input,
+            flatten: false,
+            epilogue: Epilogue { ops },
+        });
     }
 
     fn geometry(&mut self, input: BufferId) -> ConvGeometry {
@@ -312,12 +321,8 @@ impl Generator {
 
     fn reduce(&mut self, input: BufferId) {
         let [height, width, _] = self.size_of(input);
-        let reduction = self.random.pick(&[
-            Reduction::Mean,
-            Reduction::Sum,
-            Reduction::Max,
-            Reduction::Min,
-        ]);
+        let reduction =
+            self.random.pick(&[Reduction::Mean, Reduction::Sum, Reduction::Max, Reduction::Min]);
         let epilogue = self.epilogue([height, width, 1]);
         self.builder.step(StepKind::ReduceChannels { input, reduction, epilogue });
     }
@@ -326,8 +331,11 @@ impl Generator {
         let kind = self.builder.program.buffer(first).kind;
         let [height, width, _] = self.size_of(first);
         let candidates = if kind == BufferKind::F32 { &self.floats } else { &self.bits };
-        let candidates: Vec<_> =
-            candidates.iter().copied().filter(|&id| self.size_of(id)[..2] == [height, width]).collect();
+        let candidates: Vec<_> = candidates
+            .iter()
+            .copied()
+            .filter(|&id| self.size_of(id)[..2] == [height, width])
+            .collect();
         let mut inputs = vec![first];
         let (mut channels, others) = (self.size_of(first)[2], self.random.below(3));
         for _ in 0..others {
@@ -344,12 +352,7 @@ impl Generator {
         let [height, width, channels] = self.size_of(input);
         let (row, pixel) = ((width * channels) as isize, channels as isize);
         let (size, dims, strides, offset) = match self.random.below(3) {
-            0 => (
-                [channels, height, width],
-                vec![channels, height, width],
-                vec![1, row, pixel],
-                0,
-            ),
+            0 => ([channels, height, width], vec![channels, height, width], vec![1, row, pixel], 0),
             1 => (
                 [height, width, 1],
                 vec![height, width],
@@ -365,11 +368,20 @@ impl Generator {
     fn pad(&mut self, input: BufferId) {
         let kind = self.builder.program.buffer(input).kind;
         let [height, width, channels] = self.size_of(input);
-        let pads: [usize; 4] = std::array::from_fn(|_| self.random.below(3));
-        let size = [height + pads[0] + pads[2], width + pads[1] + pads[3], channels];
+        let mut pads: [usize; 4] = std::array::from_fn(|_| self.random.below(3));
+        let mut front_back = [0; 2];
+        if kind == BufferKind::F32 && self.random.chance(50) {
+            pads = [0; 4];
+            front_back = [self.random.below(3), self.random.below(3)];
+        }
+        let size = [
+            height + pads[0] + pads[2],
+            width + pads[1] + pads[3],
+            channels + front_back[0] + front_back[1],
+        ];
         let output = self.new_map(kind, size);
         let value = self.random.float();
-        self.builder.step(StepKind::Pad { input, output, pads, value });
+        self.builder.step(StepKind::Pad { input, output, pads, channels: front_back, value });
     }
 
     fn epilogue(&mut self, size: [usize; 3]) -> Epilogue {

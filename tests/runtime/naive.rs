@@ -2,9 +2,9 @@
 //! other, no packing, no chunks.
 
 use crate::program::{
-    Alphabet, BinaryConv, BinaryOutput, BufferId, ChannelOp, CombineOp, ConvGeometry, Epilogue,
-    EpilogueOp, FloatConv, PadValue, PoolGeometry, Program, Reduction, StepKind, TensorData,
-    TensorId,
+    Alphabet, BinaryConv, BinaryOutput, BufferId, BufferKind, ChannelOp, CombineOp, ConvGeometry,
+    Epilogue, EpilogueOp, FloatConv, PadValue, PoolGeometry, Program, Reduction, StepKind,
+    TensorData, TensorId,
 };
 
 /// A feature map: f32 values, or 0 and 1 for bits.
@@ -58,7 +58,9 @@ impl Naive<'_> {
                 values.iter().map(|&bits| half::f16::from_bits(bits).to_f32()).collect()
             }
             TensorData::I32(values) => values.iter().map(|&value| value as f32).collect(),
-            TensorData::Bits(_) => self.bits(id).into_iter().map(|b| f32::from(u8::from(b))).collect(),
+            TensorData::Bits(_) => {
+                self.bits(id).into_iter().map(|b| f32::from(u8::from(b))).collect()
+            }
         }
     }
 
@@ -79,8 +81,11 @@ impl Naive<'_> {
                 let (size, values) = self.float_conv(conv);
                 self.epilogue(epilogue, size, values);
             }
-            StepKind::Elementwise { input, epilogue } => {
-                let Map { size, values } = self.map(*input).clone();
+            StepKind::Elementwise { input, flatten, epilogue } => {
+                let Map { mut size, values } = self.map(*input).clone();
+                if *flatten {
+                    size = [1, 1, values.len()];
+                }
                 self.epilogue(epilogue, size, values);
             }
             StepKind::MaxPool { input, pool, epilogue } => {
@@ -98,7 +103,8 @@ impl Naive<'_> {
                 let ([_, _, channels], values) =
                     self.pool(*input, pool, |taps, _| f32::from(u8::from(taps.contains(&1.0))));
                 let values = values.iter().enumerate();
-                let values = values.map(|(i, &x)| self.flipped(x == 1.0, *flip, i % channels)).collect();
+                let values =
+                    values.map(|(i, &x)| self.flipped(x == 1.0, *flip, i % channels)).collect();
                 self.write(*output, values);
             }
             StepKind::ReduceChannels { input, reduction, epilogue } => {
@@ -110,9 +116,9 @@ impl Naive<'_> {
                         Reduction::Mean => sum(pixel) / channels as f32,
                         Reduction::Sum => sum(pixel),
                         Reduction::Max => maximum(pixel),
-                        Reduction::Min => {
-                            pixel.iter().fold(f32::INFINITY, |least, &x| if x < least { x } else { least })
-                        }
+                        Reduction::Min => pixel
+                            .iter()
+                            .fold(f32::INFINITY, |least, &x| if x < least { x } else { least }),
                     })
                     .collect();
                 self.epilogue(epilogue, [height, width, 1], values);
@@ -143,22 +149,22 @@ impl Naive<'_> {
                     .collect();
                 self.write(*output, values);
             }
-            StepKind::Pad { input, output, pads, value } => {
-                let bits = self.program.buffer(*input).kind == crate::program::BufferKind::Bits;
+            StepKind::Pad { input, output, pads, channels: [front, _], value } => {
+                let bits = self.program.buffer(*input).kind == BufferKind::Bits;
                 let value = if bits { f32::from(u8::from(*value > 0.0)) } else { *value };
-                let (source, [height, width, channels]) = (self.map(*input), self.map(*output).size);
+                let (source, size) = (self.map(*input), self.map(*output).size);
                 let mut values = Vec::new();
-                for y in 0..height {
-                    for x in 0..width {
-                        let inside = y >= pads[0]
-                            && y < height - pads[2]
-                            && x >= pads[1]
-                            && x < width - pads[3];
-                        values.extend((0..channels).map(|c| {
-                            if inside { source.at(y - pads[0], x - pads[1], c) } else { value }
-                        }));
-                    }
-                }
+                for_each_window(size, |y, x, c| {
+                    let place = (
+                        y.checked_sub(pads[0]).filter(|&y| y < source.size[0]),
+                        x.checked_sub(pads[1]).filter(|&x| x < source.size[1]),
+                        c.checked_sub(*front).filter(|&c| c < source.size[2]),
+                    );
+                    values.push(match place {
+                        (Some(y), Some(x), Some(c)) => source.at(y, x, c),
+                        _ => value,
+                    });
+                });
                 self.write(*output, values);
             }
             StepKind::Softmax { input, output, log } => {
@@ -184,7 +190,8 @@ impl Naive<'_> {
     fn binary_conv(&mut self, conv: &BinaryConv, output: &BinaryOutput) {
         let g = &conv.geometry;
         let (weights, input) = (self.bits(conv.weights), self.map(conv.input));
-        let size = window_output(input.size, g.kernel, g.stride, g.dilation, g.pads, g.out_channels);
+        let size =
+            window_output(input.size, g.kernel, g.stride, g.dilation, g.pads, g.out_channels);
         let low = if conv.alphabet == Alphabet::PlusMinus { -1 } else { 0 };
         let padding = match conv.pad {
             PadValue::Zero => 0,
@@ -202,7 +209,8 @@ impl Naive<'_> {
         let mut sums = Vec::new();
         let mut values = Vec::new();
         for_each_window(size, |y, x, o| {
-            let (mut dot, mut sum_of_weights, mut sum_of_inputs, mut taps) = (0_i32, 0_i32, 0_i32, 0);
+            let (mut dot, mut sum_of_weights, mut sum_of_inputs, mut taps) =
+                (0_i32, 0_i32, 0_i32, 0);
             for_each_tap(g, input.size, y, x, o, |weight, place| {
                 let weight = if weights[weight] { 1 } else { -1 };
                 match place {
@@ -248,7 +256,8 @@ impl Naive<'_> {
         if self.program.tensor(conv.weights).bits().is_some() {
             weights.iter_mut().for_each(|w| *w = 2.0 * *w - 1.0);
         }
-        let size = window_output(input.size, g.kernel, g.stride, g.dilation, g.pads, g.out_channels);
+        let size =
+            window_output(input.size, g.kernel, g.stride, g.dilation, g.pads, g.out_channels);
         let mut values = Vec::new();
         for_each_window(size, |y, x, o| {
             let mut sum = 0.0_f32;
@@ -396,7 +405,9 @@ fn for_each_tap(
                 let row = (y * g.stride[0] + ky * g.dilation[0]).checked_sub(g.pads[0]);
                 let column = (x * g.stride[1] + kx * g.dilation[1]).checked_sub(g.pads[1]);
                 let place = match (row, column) {
-                    (Some(y), Some(x)) if y < height && x < width => Some((y, x, o / outputs * inputs + c)),
+                    (Some(y), Some(x)) if y < height && x < width => {
+                        Some((y, x, o / outputs * inputs + c))
+                    }
                     _ => None,
                 };
                 f(weight, place);
