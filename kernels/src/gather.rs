@@ -129,9 +129,22 @@ fn transpose(input: &[f32], stride: usize, height: usize, width: usize, out: &mu
                 let y1 = (y0 + BLOCK).min(height);
                 for x0 in (0..width).step_by(BLOCK) {
                     let x1 = (x0 + BLOCK).min(width);
-                    for y in y0..y1 {
-                        for x in x0..x1 {
-                            out[y * width + x] = input[x * stride + y];
+                    if y1 - y0 == BLOCK && x1 - x0 == BLOCK {
+                        let mut block = [[0.0; BLOCK]; BLOCK];
+                        for (x, column) in block.iter_mut().enumerate() {
+                            column.copy_from_slice(&input[(x0 + x) * stride + y0..][..BLOCK]);
+                        }
+                        for y in 0..BLOCK {
+                            let row = &mut out[(y0 + y) * width + x0..][..BLOCK];
+                            for (out, column) in row.iter_mut().zip(&block) {
+                                *out = column[y];
+                            }
+                        }
+                    } else {
+                        for y in y0..y1 {
+                            for x in x0..x1 {
+                                out[y * width + x] = input[x * stride + y];
+                            }
                         }
                     }
                 }

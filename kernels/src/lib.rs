@@ -13,14 +13,15 @@ mod bits;
 mod border;
 mod epilogue;
 mod error;
-mod float_environment;
 mod float_conv;
+mod float_environment;
 mod gather;
 mod geometry;
 mod isa;
 mod pool;
 mod pool_bits;
 mod reduce;
+mod simd;
 
 pub use affine::{AffineBinary, i32_to_f32};
 pub use binary_conv::BinaryConv;
@@ -30,8 +31,8 @@ pub use epilogue::{
     ChannelOp, CombineOp, Epilogue, EpilogueError, EpilogueOp, OutputSlice, UnaryFunction,
 };
 pub use error::KernelError;
-pub use float_environment::DefaultFloatEnvironment;
 pub use float_conv::{FloatConv, FloatWeights};
+pub use float_environment::DefaultFloatEnvironment;
 pub use gather::{concat_channels, gather, pad_map, pad_map_bits};
 pub use geometry::{
     Alphabet, ConvGeometry, GeometryError, PadValue, PoolGeometry, words_per_pixel,
