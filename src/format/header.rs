@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BLOB_ALIGNMENT, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES, MINOR_VERSION, Program,
+    SMALL_BLOB_ALIGNMENT, SMALL_BLOB_BYTES,
 };
 use crate::program::TensorKind;
 
@@ -145,9 +146,20 @@ impl Preamble {
     }
 }
 
-/// The next multiple of the alignment of blobs.
-pub(super) fn aligned(offset: u64) -> u64 {
-    offset.next_multiple_of(BLOB_ALIGNMENT)
+/// Start of the blob section of a file whose header ends at `header_end`.
+pub(super) fn blob_section(header_end: usize) -> u64 {
+    (header_end as u64).next_multiple_of(BLOB_ALIGNMENT)
+}
+
+/// Start of a blob of `bytes` bytes behind one that ends at `previous_end`, both within the blob
+/// section.
+pub(super) fn blob_offset(previous_end: u64, bytes: u64) -> u64 {
+    let alignment = if bytes < SMALL_BLOB_BYTES {
+        SMALL_BLOB_ALIGNMENT
+    } else {
+        BLOB_ALIGNMENT
+    };
+    previous_end.next_multiple_of(alignment)
 }
 
 /// Compresses the JSON header as a zlib stream.

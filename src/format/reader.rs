@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::FormatError;
-use super::header::{Header, Preamble, TensorRecord, aligned, decompress};
+use super::header::{Header, Preamble, TensorRecord, blob_offset, blob_section, decompress};
 use crate::program::{Program, Tensor, TensorData, TensorKind};
 
 /// What a file holds, for people.
@@ -80,7 +80,7 @@ impl<'a> Checked<'a> {
             .map_err(|error| FormatError::Header(error.to_string()))?;
 
         let header_end = Preamble::BYTES + compressed.len();
-        let blob_section = aligned(header_end as u64);
+        let blob_section = blob_section(header_end);
         let Some(section_bytes) = preamble.file_bytes.checked_sub(blob_section) else {
             return Err(FormatError::Length { found: preamble.file_bytes, expected: blob_section });
         };
@@ -91,7 +91,7 @@ impl<'a> Checked<'a> {
         for record in &header.tensors {
             let fail = |what: String| FormatError::Tensor { name: record.name.clone(), what };
             // One legal place for each blob: this rules out overlaps, gaps and odd alignments.
-            let start = aligned(end);
+            let start = blob_offset(end, record.bytes);
             if record.offset != start {
                 return Err(fail(format!("starts at {}, expected {start}", record.offset)));
             }
