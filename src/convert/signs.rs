@@ -148,8 +148,8 @@ fn collapse_straight_through(graph: &mut Graph) {
         {
             let step = [(a, b), (b, a)].into_iter().find_map(|(difference, o)| {
                 let difference = visited.producer(difference)?;
-                let fits = difference.op == Op::Binary(BinaryOp::Sub)
-                    && difference.input(1) == Some(o);
+                let fits =
+                    difference.op == Op::Binary(BinaryOp::Sub) && difference.input(1) == Some(o);
                 let step = difference.input(0).filter(|_| fits)?;
                 matches!(visited.producer(step)?.op, Op::Step { .. }).then_some(step)
             });

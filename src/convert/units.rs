@@ -30,8 +30,7 @@ fn two_slopes(
     let (rectified, positive) = scaled_relu(graph, visited, node.input(0)?)?;
     let (negated, negative) = scaled_relu(graph, visited, node.input(1)?)?;
     let negation = visited.producer(negated)?;
-    let is_mirror =
-        negation.op == Op::Unary(UnaryOp::Neg) && negation.input(0) == Some(rectified);
+    let is_mirror = negation.op == Op::Unary(UnaryOp::Neg) && negation.input(0) == Some(rectified);
     is_mirror.then_some((rectified, positive, negative))
 }
 

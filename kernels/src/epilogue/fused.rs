@@ -165,11 +165,7 @@ impl Plan {
     /// The processor has the instruction set, and it is not the scalar one.
     pub(super) unsafe fn new(isa: Isa, channels: usize, ops: &[EpilogueOp]) -> Self {
         let period = channels * pixels_per_period(channels, ops);
-        let mut constants = Constants {
-            channels,
-            period,
-            values: Vec::new(),
-        };
+        let mut constants = Constants { channels, period, values: Vec::new() };
         let mut stages = Vec::new();
         let mut fused = Vec::new();
         for op in ops {
@@ -181,9 +177,7 @@ impl Plan {
                     };
                     if let Err(part) = rest {
                         let mut sequence = Sequence::default();
-                        sequence
-                            .push(part)
-                            .expect("an empty sequence takes any part");
+                        sequence.push(part).expect("an empty sequence takes any part");
                         fused.push(Op::Sequence(sequence));
                     }
                 }
@@ -200,29 +194,16 @@ impl Plan {
             }
         }
         if !fused.is_empty() {
-            stages.push(Stage::Fused {
-                ops: fused,
-                write_back: false,
-            });
+            stages.push(Stage::Fused { ops: fused, write_back: false });
         }
         let mut aligned = AlignedFloats::zeroed(constants.values.len());
         aligned.as_mut_slice().copy_from_slice(&constants.values);
-        Self {
-            isa,
-            channels,
-            period,
-            stages,
-            constants: aligned,
-        }
+        Self { isa, channels, period, stages, constants: aligned }
     }
 
     /// Pixels whose bits one chunk holds, where it holds several.
     fn pixels_per_chunk(&self) -> usize {
-        if self.period == self.channels {
-            1
-        } else {
-            CHUNK / self.channels
-        }
+        if self.period == self.channels { 1 } else { CHUNK / self.channels }
     }
 
     /// See [`Epilogue::run`](super::Epilogue::run), which has checked the slices.
@@ -266,29 +247,15 @@ impl Plan {
 
 /// How many pixels share a period of the constants.
 fn pixels_per_period(channels: usize, ops: &[EpilogueOp]) -> usize {
-    let broadcasts = ops.iter().any(|op| {
-        matches!(
-            op,
-            EpilogueOp::Combine {
-                broadcast: true,
-                ..
-            }
-        )
-    });
-    let bits = ops
-        .iter()
-        .any(|op| matches!(op, EpilogueOp::StoreBits { .. }));
+    let broadcasts = ops.iter().any(|op| matches!(op, EpilogueOp::Combine { broadcast: true, .. }));
+    let bits = ops.iter().any(|op| matches!(op, EpilogueOp::StoreBits { .. }));
     if broadcasts || (bits && !CHUNK.is_multiple_of(channels)) {
         // The operand is one pixel; the bits of a pixel that ends inside a word are packed alone.
         return 1;
     }
     // The fewest pixels that fill whole chunks: 64 / gcd(channels, 64).
     let pixels = CHUNK >> channels.trailing_zeros().min(CHUNK.trailing_zeros());
-    if channels.saturating_mul(pixels) <= LONGEST_PERIOD {
-        pixels
-    } else {
-        1
-    }
+    if channels.saturating_mul(pixels) <= LONGEST_PERIOD { pixels } else { 1 }
 }
 
 /// Constants as they are gathered.
@@ -349,15 +316,9 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
                     None => return Prepared::Part(Part::Slope(negative)),
                 }
             }
-            ChannelOp::Step {
-                at_least,
-                low,
-                high,
-            } => Op::Step {
-                at_least: *at_least,
-                low: *low,
-                high: *high,
-            },
+            ChannelOp::Step { at_least, low, high } => {
+                Op::Step { at_least: *at_least, low: *low, high: *high }
+            }
             ChannelOp::Unary(function) => match function {
                 UnaryFunction::Relu => return Prepared::Part(Part::Relu),
                 UnaryFunction::Negate => Op::Negate,
@@ -376,26 +337,14 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
                 | UnaryFunction::Softplus => return Prepared::Function(*function),
             },
         },
-        EpilogueOp::Combine {
-            op: CombineOp::Add,
-            operand,
-            broadcast: false,
-        } => return Prepared::Part(Part::Shortcut(*operand)),
-        EpilogueOp::Combine {
-            op,
-            operand,
-            broadcast,
-        } => Op::Combine {
-            op: *op,
-            operand: *operand,
-            broadcast: *broadcast,
-        },
+        EpilogueOp::Combine { op: CombineOp::Add, operand, broadcast: false } => {
+            return Prepared::Part(Part::Shortcut(*operand));
+        }
+        EpilogueOp::Combine { op, operand, broadcast } => {
+            Op::Combine { op: *op, operand: *operand, broadcast: *broadcast }
+        }
         EpilogueOp::Store { output } => return Prepared::Part(Part::Store(*output)),
-        EpilogueOp::StoreBits {
-            thresholds,
-            flip,
-            output,
-        } => {
+        EpilogueOp::StoreBits { thresholds, flip, output } => {
             let flip = flip.as_ref().map(|flip| constants.flips(flip));
             return Prepared::Part(Part::Bits(Bits {
                 thresholds: constants.push(thresholds),
@@ -592,11 +541,7 @@ impl Chunk<'_> {
                             *x = x.select_ge(zero, p.mul(*x), n.mul(*x));
                         }
                     }
-                    Op::Step {
-                        at_least,
-                        low,
-                        high,
-                    } => {
+                    Op::Step { at_least, low, high } => {
                         let (low, high) = (V::splat(*low), V::splat(*high));
                         if *at_least {
                             each!(x, |x| x.select_ge(zero, high, low));
@@ -621,16 +566,8 @@ impl Chunk<'_> {
                             x.select_gt(zero, one, negative)
                         });
                     }
-                    Op::Combine {
-                        op,
-                        operand,
-                        broadcast,
-                    } => {
-                        let at = if *broadcast {
-                            self.offset
-                        } else {
-                            self.element
-                        };
+                    Op::Combine { op, operand, broadcast } => {
+                        let at = if *broadcast { self.offset } else { self.element };
                         let operand = &operands[*operand][at..at + self.count];
                         let y: [V; VECTORS] = self.load::<V, VECTORS, FULL>(operand.as_ptr());
                         match op {
@@ -688,11 +625,8 @@ impl Chunk<'_> {
             let mut vectors = [V::splat(0.0); VECTORS];
             for (vector, value) in vectors.iter_mut().enumerate() {
                 let from = from.wrapping_add(vector * V::LANES);
-                *value = if FULL {
-                    V::load(from)
-                } else {
-                    V::load_first(from, self.lanes::<V>(vector))
-                };
+                *value =
+                    if FULL { V::load(from) } else { V::load_first(from, self.lanes::<V>(vector)) };
             }
             vectors
         }
