@@ -13,6 +13,8 @@ mod bits;
 mod border;
 mod epilogue;
 mod error;
+#[cfg(target_arch = "x86_64")]
+mod features;
 mod float_conv;
 mod float_environment;
 mod gather;

@@ -61,10 +61,7 @@ struct Rewrite {
 }
 
 /// Applies a rewrite wherever it fits; the results keep their ids.
-fn rewrite_nodes(
-    graph: &mut Graph,
-    rewrite: impl Fn(&mut Graph, usize) -> Option<Rewrite>,
-) {
+fn rewrite_nodes(graph: &mut Graph, rewrite: impl Fn(&mut Graph, usize) -> Option<Rewrite>) {
     let mut index = 0;
     while index < graph.nodes.len() {
         if let Some(found) = rewrite(graph, index) {

@@ -9,9 +9,8 @@ pub(super) fn canonicalise_units(graph: &mut Graph) {
     for index in 0..graph.nodes.len() {
         if let Some((x, positive, negative)) = two_slopes(graph, &graph.nodes[index]) {
             let one = |graph: &mut Graph, slope: Option<ValueId>| {
-                slope.unwrap_or_else(|| {
-                    graph.add_constant("one", crate::graph::Tensor::scalar(1.0))
-                })
+                slope
+                    .unwrap_or_else(|| graph.add_constant("one", crate::graph::Tensor::scalar(1.0)))
             };
             let positive = one(graph, positive);
             let negative = one(graph, negative);
@@ -33,8 +32,7 @@ fn two_slopes(graph: &Graph, node: &Node) -> Option<(ValueId, Option<ValueId>, O
     let (rectified, positive) = scaled_relu(graph, node.input(0)?)?;
     let (negated, negative) = scaled_relu(graph, node.input(1)?)?;
     let negation = producer(graph, negated)?;
-    let is_mirror =
-        negation.op == Op::Unary(UnaryOp::Neg) && negation.input(0) == Some(rectified);
+    let is_mirror = negation.op == Op::Unary(UnaryOp::Neg) && negation.input(0) == Some(rectified);
     is_mirror.then_some((rectified, positive, negative))
 }
 

@@ -258,9 +258,9 @@ impl<'a> Lowering<'a> {
                 continue;
             }
             let next = if is_structural(&node.op) {
-                let view = self.through_structural(index, operand, &place.view).ok_or_else(|| {
-                    self.unsupported(index, "bits cannot be regrouped like that")
-                })?;
+                let view = self
+                    .through_structural(index, operand, &place.view)
+                    .ok_or_else(|| self.unsupported(index, "bits cannot be regrouped like that"))?;
                 BitsPlace { view, ..place.clone() }
             } else if matches!(node.op, Op::Pad) {
                 match self.absorbed_padding(index, value, &place) {
@@ -435,8 +435,13 @@ impl<'a> Lowering<'a> {
             } else {
                 let buffer = self.builder.buffer(BufferKind::F32, [1, 1, elements]);
                 let (dims, strides) = place.view.gather();
-                let kind =
-                    StepKind::Gather { input: place.buffer, output: buffer, dims, strides, offset: 0 };
+                let kind = StepKind::Gather {
+                    input: place.buffer,
+                    output: buffer,
+                    dims,
+                    strides,
+                    offset: 0,
+                };
                 self.builder.step(&name, kind);
                 buffer
             };
