@@ -5,7 +5,9 @@
 //! fused paths give the bits of the operations run one after the other.
 
 mod fused;
+mod pass;
 mod reference;
+mod sequence;
 
 use crate::{Isa, IsaError, words_per_pixel};
 use thiserror::Error;
