@@ -91,10 +91,21 @@ impl ConvGeometry {
                 self.groups, self.in_channels, self.out_channels
             ));
         }
-        window_output(self.input, self.kernel, self.stride, self.dilation, self.pads)?;
+        window_output(
+            self.input,
+            self.kernel,
+            self.stride,
+            self.dilation,
+            self.pads,
+        )?;
         let elements = |dims: &[usize]| dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
         let sizes = [
-            elements(&[self.out_channels, self.kernel[0], self.kernel[1], self.in_channels]),
+            elements(&[
+                self.out_channels,
+                self.kernel[0],
+                self.kernel[1],
+                self.in_channels,
+            ]),
             elements(&[
                 self.input[0] + self.pads[0] + self.pads[2],
                 self.input[1] + self.pads[1] + self.pads[3],
@@ -114,8 +125,14 @@ impl ConvGeometry {
     /// # Panics
     /// If the geometry is not valid.
     pub fn output(&self) -> [usize; 2] {
-        window_output(self.input, self.kernel, self.stride, self.dilation, self.pads)
-            .expect("validated geometry")
+        window_output(
+            self.input,
+            self.kernel,
+            self.stride,
+            self.dilation,
+            self.pads,
+        )
+        .expect("validated geometry")
     }
 
     /// Taps of a full window times input channels of a group: the number of products in one sum.
@@ -173,7 +190,9 @@ impl PoolGeometry {
                     at >= self.pads[axis] && at < self.pads[axis] + self.input[axis]
                 });
                 if !touches {
-                    return Err(GeometryError("a pooling window lies wholly in the padding".into()));
+                    return Err(GeometryError(
+                        "a pooling window lies wholly in the padding".into(),
+                    ));
                 }
             }
         }
@@ -185,8 +204,14 @@ impl PoolGeometry {
     /// # Panics
     /// If the geometry is not valid.
     pub fn output(&self) -> [usize; 2] {
-        window_output(self.input, self.kernel, self.stride, self.dilation, self.pads)
-            .expect("validated geometry")
+        window_output(
+            self.input,
+            self.kernel,
+            self.stride,
+            self.dilation,
+            self.pads,
+        )
+        .expect("validated geometry")
     }
 }
 

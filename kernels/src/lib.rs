@@ -5,8 +5,38 @@
 //! in height, width, channels order. A map of bits takes `ceil(channels / 64)` little-endian 64-bit
 //! words per pixel, first channel in bit 0, unused bits 0.
 
+mod affine;
+mod aligned;
+mod binary_conv;
+mod bit_string;
+mod bits;
+mod border;
+mod epilogue;
+mod error;
+mod float_environment;
+mod float_conv;
+mod gather;
 mod geometry;
 mod isa;
+mod pool;
+mod pool_bits;
+mod reduce;
 
-pub use geometry::{Alphabet, ConvGeometry, GeometryError, PadValue, PoolGeometry, words_per_pixel};
+pub use affine::{AffineBinary, i32_to_f32};
+pub use binary_conv::BinaryConv;
+pub use bits::{pack_f32, pack_i32};
+pub use border::BorderClasses;
+pub use epilogue::{
+    ChannelOp, CombineOp, Epilogue, EpilogueError, EpilogueOp, OutputSlice, UnaryFunction,
+};
+pub use error::KernelError;
+pub use float_environment::DefaultFloatEnvironment;
+pub use float_conv::{FloatConv, FloatWeights};
+pub use gather::{concat_channels, gather, pad_map, pad_map_bits};
+pub use geometry::{
+    Alphabet, ConvGeometry, GeometryError, PadValue, PoolGeometry, words_per_pixel,
+};
 pub use isa::{Isa, IsaError};
+pub use pool::{AveragePool, MaxPool};
+pub use pool_bits::{MaxPoolBits, concat_bits};
+pub use reduce::{Reduction, reduce_channels, softmax};

@@ -7,13 +7,13 @@
 //! because images of a batch never meet.
 
 mod op;
-mod shape;
+pub(crate) mod shape;
 mod tensor;
 
 pub use op::{
     BinaryOp, ConvAttributes, Op, PoolAttributes, QuantAttributes, ReduceKind, RoundingMode, UnaryOp,
 };
-pub use shape::{ShapeError, broadcast_shapes, infer_shapes};
+pub use shape::{MAX_ELEMENTS, ShapeError, broadcast_shapes, element_count, infer_shapes};
 pub use tensor::{Data, DataType, Tensor, TensorError};
 
 /// Names one value of a [`Graph`].

@@ -339,3 +339,132 @@ pub enum Op {
     /// `x, positive slope, negative slope`: `x >= 0 ? positive * x : negative * x`.
     TwoSlope,
 }
+
+impl Op {
+    /// The name of the operator in ONNX or QONNX, for messages and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unary(op) => op.name(),
+            Self::Binary(op) => op.name(),
+            Self::Where => "Where",
+            Self::Conv(_) => "Conv",
+            Self::Gemm { .. } => "Gemm",
+            Self::MatMul => "MatMul",
+            Self::BatchNormalization { .. } => "BatchNormalization",
+            Self::PRelu => "PRelu",
+            Self::Clip => "Clip",
+            Self::MaxPool(_) => "MaxPool",
+            Self::AveragePool(_) => "AveragePool",
+            Self::GlobalAveragePool => "GlobalAveragePool",
+            Self::GlobalMaxPool => "GlobalMaxPool",
+            Self::Reduce { kind, .. } => match kind {
+                ReduceKind::Mean => "ReduceMean",
+                ReduceKind::Sum => "ReduceSum",
+                ReduceKind::Max => "ReduceMax",
+                ReduceKind::Min => "ReduceMin",
+            },
+            Self::Softmax { .. } => "Softmax",
+            Self::LogSoftmax { .. } => "LogSoftmax",
+            Self::Concat { .. } => "Concat",
+            Self::Split { .. } => "Split",
+            Self::Slice => "Slice",
+            Self::Pad => "Pad",
+            Self::Reshape { .. } => "Reshape",
+            Self::Flatten { .. } => "Flatten",
+            Self::Transpose { .. } => "Transpose",
+            Self::Squeeze => "Squeeze",
+            Self::Unsqueeze => "Unsqueeze",
+            Self::Expand => "Expand",
+            Self::Gather { .. } => "Gather",
+            Self::Shape { .. } => "Shape",
+            Self::Cast { .. } => "Cast",
+            Self::ConstantOfShape { .. } => "ConstantOfShape",
+            Self::Range => "Range",
+            Self::ArgMax { .. } => "ArgMax",
+            Self::DepthToSpace { .. } => "DepthToSpace",
+            Self::BipolarQuant => "BipolarQuant",
+            Self::Quant(_) => "Quant",
+            Self::Trunc { .. } => "Trunc",
+            Self::MultiThreshold { .. } => "MultiThreshold",
+            Self::Step { .. } => "Step",
+            Self::TwoSlope => "TwoSlope",
+        }
+    }
+}
+
+impl UnaryOp {
+    /// The name of the function in ONNX.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "Identity",
+            Self::Relu => "Relu",
+            Self::LeakyRelu { .. } => "LeakyRelu",
+            Self::Sigmoid => "Sigmoid",
+            Self::HardSigmoid { .. } => "HardSigmoid",
+            Self::HardSwish => "HardSwish",
+            Self::Tanh => "Tanh",
+            Self::Elu { .. } => "Elu",
+            Self::Softplus => "Softplus",
+            Self::Erf => "Erf",
+            Self::Neg => "Neg",
+            Self::Abs => "Abs",
+            Self::Sqrt => "Sqrt",
+            Self::Reciprocal => "Reciprocal",
+            Self::Exp => "Exp",
+            Self::Log => "Log",
+            Self::Floor => "Floor",
+            Self::Ceil => "Ceil",
+            Self::Round => "Round",
+            Self::Sign => "Sign",
+            Self::Not => "Not",
+        }
+    }
+}
+
+impl BinaryOp {
+    /// The name of the function in ONNX.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "Add",
+            Self::Sub => "Sub",
+            Self::Mul => "Mul",
+            Self::Div => "Div",
+            Self::Pow => "Pow",
+            Self::Min => "Min",
+            Self::Max => "Max",
+            Self::Greater => "Greater",
+            Self::GreaterOrEqual => "GreaterOrEqual",
+            Self::Less => "Less",
+            Self::LessOrEqual => "LessOrEqual",
+            Self::Equal => "Equal",
+            Self::And => "And",
+            Self::Or => "Or",
+        }
+    }
+}
+
+impl RoundingMode {
+    /// The nearest value that the mode allows.
+    ///
+    /// Half-way cases of [`Self::HalfUp`] and [`Self::HalfDown`] are decided on the exact fraction,
+    /// not on `x + 0.5`, which rounds.
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::Round => x.round_ties_even(),
+            Self::Ceil => x.ceil(),
+            Self::Floor => x.floor(),
+            Self::Up => x.abs().ceil().copysign(x),
+            Self::Down => x.trunc(),
+            Self::HalfUp => x.round(),
+            Self::HalfDown => {
+                let whole = x.trunc();
+                // Exact: a float and its integer part differ by a float.
+                if (x - whole).abs() > 0.5 {
+                    whole + 1.0_f32.copysign(x)
+                } else {
+                    whole
+                }
+            }
+        }
+    }
+}

@@ -13,10 +13,12 @@
 mod channel_op;
 mod metadata;
 mod tensor;
+mod validate;
 
 pub use channel_op::{ChannelOp, UnaryFunction};
 pub use metadata::{ChannelOrder, Interpolation, Metadata, Preprocessing, Resize, ResizeRounding};
 pub use tensor::{Tensor, TensorData, TensorId, TensorKind};
+pub use validate::ProgramError;
 
 use serde::{Deserialize, Serialize};
 
@@ -287,6 +289,10 @@ pub enum StepKind {
     Elementwise {
         /// F32 buffer.
         input: BufferId,
+        /// Whether the map is taken as one pixel that has all its elements, in memory order, as
+        /// channels.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        flatten: bool,
         /// The operations.
         epilogue: Epilogue,
     },
@@ -362,6 +368,10 @@ pub enum StepKind {
         output: BufferId,
         /// Top, left, bottom, right.
         pads: [usize; 4],
+        /// Channels of the constant before and after those of the input; none for bits, and none
+        /// where `pads` are not all zero.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        channels: [usize; 2],
         /// The constant; for bits, positive means 1.
         value: f32,
     },
@@ -374,6 +384,11 @@ pub enum StepKind {
         /// Whether the logarithm is taken.
         log: bool,
     },
+}
+
+/// Whether no channels are added.
+fn is_zero(channels: &[usize; 2]) -> bool {
+    *channels == [0, 0]
 }
 
 /// Statistics over channels.

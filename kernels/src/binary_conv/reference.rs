@@ -1,0 +1,98 @@
+//! The reference: the definition of a binary convolution, one tap and one bit at a time.
+
+use crate::{Alphabet, ConvGeometry, PadValue, bit_string::bit, words_per_pixel};
+use std::ops::Range;
+
+/// A binary convolution as it is defined.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    geometry: ConvGeometry,
+    pad: PadValue,
+    alphabet: Alphabet,
+    /// One dense bit string `[out_channels, kernel_h, kernel_w, in_channels / groups]`.
+    weights: Vec<u64>,
+}
+
+impl Reference {
+    pub(super) fn new(
+        geometry: &ConvGeometry,
+        pad: PadValue,
+        alphabet: Alphabet,
+        weights: &[u64],
+    ) -> Self {
+        Self {
+            geometry: geometry.clone(),
+            pad,
+            alphabet,
+            weights: weights.to_vec(),
+        }
+    }
+
+    /// The input as it is.
+    pub(super) fn scratch_len(&self) -> usize {
+        let [height, width] = self.geometry.input;
+        height * width * words_per_pixel(self.geometry.in_channels)
+    }
+
+    pub(super) fn packed_bytes(&self) -> usize {
+        size_of_val(&self.weights[..])
+    }
+
+    pub(super) fn accumulate(&self, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
+        let width = self.geometry.output()[1];
+        let channels = self.geometry.out_channels;
+        for (index, out) in out.iter_mut().enumerate() {
+            let (pixel, channel) = (index / channels, index % channels);
+            *out = self.sum(input, rows.start + pixel / width, pixel % width, channel);
+        }
+    }
+
+    /// `sum of s_w * x` for one output pixel and channel.
+    fn sum(&self, input: &[u64], y: usize, x: usize, channel: usize) -> i32 {
+        let ConvGeometry {
+            input: [height, width],
+            kernel,
+            stride,
+            dilation,
+            pads,
+            ..
+        } = self.geometry;
+        let group_in = self.geometry.in_channels / self.geometry.groups;
+        let group_out = self.geometry.out_channels / self.geometry.groups;
+        let first = channel / group_out * group_in;
+        let mut sum = 0;
+        for kernel_y in 0..kernel[0] {
+            for kernel_x in 0..kernel[1] {
+                // Negative positions wrap to huge ones: outside in either case.
+                let y = (y * stride[0] + kernel_y * dilation[0]).wrapping_sub(pads[0]);
+                let x = (x * stride[1] + kernel_x * dilation[1]).wrapping_sub(pads[1]);
+                let inside = y < height && x < width;
+                let tap = (channel * kernel[0] + kernel_y) * kernel[1] + kernel_x;
+                for c in 0..group_in {
+                    let high = match (inside, self.pad) {
+                        (true, _) => {
+                            let pixel = y * width + x;
+                            let words = words_per_pixel(self.geometry.in_channels);
+                            bit(input, pixel * words * 64 + first + c)
+                        }
+                        (false, PadValue::Zero) => continue,
+                        (false, PadValue::Plus) => true,
+                        (false, PadValue::Minus) => false,
+                    };
+                    let value = match (high, self.alphabet) {
+                        (true, _) => 1,
+                        (false, Alphabet::PlusMinus) => -1,
+                        (false, Alphabet::ZeroOne) => 0,
+                    };
+                    let weight = if bit(&self.weights, tap * group_in + c) {
+                        1
+                    } else {
+                        -1
+                    };
+                    sum += weight * value;
+                }
+            }
+        }
+        sum
+    }
+}

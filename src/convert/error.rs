@@ -1,0 +1,58 @@
+//! Why a network cannot be converted.
+
+use thiserror::Error;
+
+/// A node that the engine cannot run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsupportedNode {
+    /// Name of the node.
+    pub node: String,
+    /// What it is and why it cannot run.
+    pub reason: String,
+}
+
+/// Why a network cannot be converted. Every message is one line.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The operands of a node do not fit its operator.
+    #[error("node '{node}': {reason}")]
+    Node {
+        /// Name of the node.
+        node: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Operators, layouts or shapes that the engine has no step for; all of them at once.
+    #[error("{} not supported: {}", if nodes.len() == 1 { "a node is".to_owned() } else { format!("{} nodes are", nodes.len()) }, list(nodes))]
+    Unsupported {
+        /// The nodes.
+        nodes: Vec<UnsupportedNode>,
+    },
+    /// A `Sign` of values that are never negative.
+    #[error(
+        "node '{node}': the sign of '{input}', which is never negative, would be 0 or +1; this is a \
+         {{0, 1}} activation, write it as a comparison with its threshold"
+    )]
+    NonNegativeSign {
+        /// Name of the node.
+        node: String,
+        /// Name of its operand.
+        input: String,
+    },
+    /// `--strict` turned a warning into an error.
+    #[error("refused under strict conversion: {warning}")]
+    Strict {
+        /// The first warning.
+        warning: String,
+    },
+    /// The network is larger than the engine's limits.
+    #[error("the network is too large: {0}")]
+    TooLarge(String),
+}
+
+fn list(nodes: &[UnsupportedNode]) -> String {
+    let entries: Vec<String> =
+        nodes.iter().map(|n| format!("node '{}' ({})", n.node, n.reason)).collect();
+    entries.join("; ")
+}

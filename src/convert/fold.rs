@@ -1,0 +1,109 @@
+//! Constant folding: everything that does not depend on the input is computed here, once.
+//!
+//! Training-mode exports leave the binarisation of their latent weights in the graph
+//! (`Sign(W) * mean |W|`), and every exporter leaves shape arithmetic in it; after this pass both
+//! are constants. Shapes are worked out on the way, for a batch of one.
+
+use crate::{
+    graph::{Graph, Op, Tensor, ValueId, infer_shapes},
+    reference::evaluate_node,
+};
+
+use super::ConvertError;
+
+/// Largest constant that folding may create, in elements; a hostile file could otherwise blow up.
+const LARGEST: usize = 1 << 28;
+
+/// Folds constants and returns the shape of every value.
+///
+/// # Errors
+/// A node whose operands do not fit its operator.
+pub(super) fn fold_constants(graph: &mut Graph) -> Result<Vec<Option<Vec<usize>>>, ConvertError> {
+    let mut shapes: Vec<Option<Vec<usize>>> = vec![None; graph.values.len()];
+    for (value, shape) in graph.values.iter().zip(&mut shapes) {
+        *shape = value.constant.as_ref().map(|tensor| tensor.shape().to_vec());
+    }
+    for input in &graph.inputs {
+        shapes[input.value.index()] = Some(input.shape.clone());
+    }
+    let mut nodes = std::mem::take(&mut graph.nodes);
+    for node in &nodes {
+        let fail = |reason: String| ConvertError::Node { node: node.name.clone(), reason };
+        let known: Vec<Option<&[usize]>> = node
+            .inputs
+            .iter()
+            .map(|input| input.and_then(|id| shapes[id.index()].as_deref()))
+            .collect();
+        let constants: Vec<Option<&Tensor>> =
+            node.inputs.iter().map(|input| input.and_then(|id| graph.constant(id))).collect();
+        let results = infer_shapes(node, &known, &constants).map_err(|e| fail(e.to_string()))?;
+
+        let all_constant = node
+            .inputs
+            .iter()
+            .zip(&constants)
+            .all(|(input, constant)| input.is_none() || constant.is_some());
+        let small = results.iter().all(|shape| shape.iter().product::<usize>() <= LARGEST);
+        let folded: Option<Vec<Tensor>> = match &node.op {
+            Op::Shape { start, end } => known
+                .first()
+                .copied()
+                .flatten()
+                .map(|shape| vec![shape_tensor(shape, *start, *end)]),
+            _ if all_constant && small => {
+                Some(evaluate_node(node, &constants).map_err(|e| fail(e.to_string()))?)
+            }
+            _ => None,
+        };
+        for (output, shape) in node.outputs.iter().zip(results) {
+            shapes[output.index()] = Some(shape);
+        }
+        if let Some(tensors) = folded {
+            for (output, tensor) in node.outputs.iter().zip(tensors) {
+                shapes[output.index()] = Some(tensor.shape().to_vec());
+                graph.values[output.index()].constant = Some(tensor);
+            }
+        }
+    }
+    nodes.retain(|node| !node.outputs.iter().all(|&output| graph.constant(output).is_some()));
+    graph.nodes = nodes;
+    Ok(shapes)
+}
+
+/// Shapes of all values of a graph whose constants are folded.
+///
+/// # Errors
+/// As [`fold_constants`].
+pub(super) fn shapes_of(graph: &Graph) -> Result<Vec<Vec<usize>>, ConvertError> {
+    let mut copy = graph.clone();
+    let shapes = fold_constants(&mut copy)?;
+    Ok(shapes.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// What ONNX `Shape` gives for a known shape.
+fn shape_tensor(shape: &[usize], start: i64, end: Option<i64>) -> Tensor {
+    let rank = shape.len() as i64;
+    let clamp = |index: i64| {
+        let index = if index < 0 { index.saturating_add(rank) } else { index };
+        index.clamp(0, rank) as usize
+    };
+    let (start, end) = (clamp(start), clamp(end.unwrap_or(rank)));
+    let part = shape.get(start..end).unwrap_or_default();
+    Tensor::from_i64(part.iter().map(|&d| d as i64).collect())
+}
+
+/// Makes every use of `from` a use of `to`.
+pub(super) fn replace_uses(graph: &mut Graph, from: ValueId, to: ValueId) {
+    for node in &mut graph.nodes {
+        for input in node.inputs.iter_mut().flatten() {
+            if *input == from {
+                *input = to;
+            }
+        }
+    }
+    for output in &mut graph.outputs {
+        if *output == from {
+            *output = to;
+        }
+    }
+}

@@ -1,0 +1,683 @@
+//! Convolutions and dense layers.
+
+use super::{
+    BitsPlace, FloatPlace, Lowering,
+    builder::{PendingOp, pack},
+    demand::{LayerKind, layer_kind, transposed},
+    grow::{PathToStep, Running},
+    pool::pool_geometry,
+};
+use crate::{
+    convert::{
+        ConvertError,
+        chain::{Direction, Operation, direction},
+        facts::Levels,
+        report::LayerReport,
+        threshold::{IntegerThreshold, Lattice, integer_threshold},
+        view::{MapSize, View},
+        weights::BinaryWeights,
+    },
+    graph::{Node, Op, ValueId},
+    program::{
+        AffineTerms, Alphabet, BinaryConv, BinaryOutput, BufferId, BufferKind, ChannelOp,
+        ConvGeometry, FloatConv, PadValue, PoolGeometry, StepKind, TensorData,
+    },
+};
+
+/// A layer as a convolution over a map, whatever it was in the graph.
+struct Layer {
+    geometry: ConvGeometry,
+    /// For each weight in `[out, kernel_h, kernel_w, in / groups]` order its place in
+    /// `[out, ...]` order of the graph (dense matrices already transposed).
+    order: Vec<usize>,
+    /// Size of the map that is read.
+    input: MapSize,
+    /// Size and view of the result.
+    output: MapSize,
+    view: View,
+    kind: String,
+    /// What follows the sums: factor and bias of the node itself.
+    tail: Vec<Operation>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn lower_layer(&mut self, index: usize) -> Result<(), ConvertError> {
+        if let Some(weights) = self.demand.binary.remove(&index) {
+            return self.lower_binary_layer(index, weights);
+        }
+        self.lower_float_layer(index)
+    }
+
+    /// The layer as a convolution over a map of the given size under the given view.
+    fn layer(&self, index: usize, size: MapSize, view: &View) -> Result<Layer, ConvertError> {
+        let node = self.node(index);
+        let kind = layer_kind(self.graph, node)
+            .ok_or_else(|| self.unsupported(index, "the weights are not constant"))?;
+        let weights = node.input(1).map(|id| self.shape(id).to_vec()).unwrap_or_default();
+        let result = self.shape(node.output());
+        let [height, width, channels] = size;
+        match (&node.op, kind) {
+            (Op::Conv(conv), LayerKind::Conv) => {
+                let [out, per_group, kernel_h, kernel_w] = weights[..] else {
+                    return Err(self.unsupported(index, "the kernel is not two-dimensional"));
+                };
+                if !view.is_channels_first(size) {
+                    return Err(self.unsupported(index, "the input lies in another order"));
+                }
+                let taps = kernel_h * kernel_w;
+                let order = (0..out)
+                    .flat_map(|o| (0..taps).map(move |tap| (o, tap)))
+                    .flat_map(|(o, tap)| (0..per_group).map(move |c| (o * per_group + c) * taps + tap))
+                    .collect();
+                let output = [result[2], result[3], out];
+                let depth = if conv.groups == channels && per_group == 1 && channels > 1 {
+                    "depth-wise conv"
+                } else if conv.groups > 1 {
+                    "grouped conv"
+                } else {
+                    "conv"
+                };
+                Ok(Layer {
+                    geometry: ConvGeometry {
+                        in_channels: channels,
+                        out_channels: out,
+                        kernel: [kernel_h, kernel_w],
+                        stride: conv.stride,
+                        dilation: conv.dilation,
+                        pads: conv.pads,
+                        groups: conv.groups,
+                    },
+                    order,
+                    input: size,
+                    output,
+                    view: View::channels_first(output),
+                    kind: format!("{depth} {kernel_h}x{kernel_w}"),
+                    tail: self.bias(node, &View::channels_first(output), output)?,
+                })
+            }
+            _ => {
+                let (features, out) = match kind {
+                    LayerKind::DenseTransposed => (weights[1], weights[0]),
+                    _ => (weights[0], weights[1]),
+                };
+                let rank = view.rank();
+                let (kernel, order, output, out_view) = if features == height * width * channels {
+                    // The whole map: a kernel as large as the map.
+                    let logical = view.logical_indices();
+                    let order = (0..out)
+                        .flat_map(|o| logical.iter().map(move |&feature| o * features + feature))
+                        .collect();
+                    let output = [1, 1, out];
+                    ([height, width], order, output, View::row_major(result))
+                } else if view.channel_axis(size) == rank.checked_sub(1) && features == channels {
+                    // The last dimension of several rows: a 1x1 kernel.
+                    let out_view = view
+                        .with_channels(size, out)
+                        .ok_or_else(|| self.unsupported(index, "the input lies in another order"))?;
+                    ([1, 1], (0..out * features).collect(), [height, width, out], out_view)
+                } else {
+                    return Err(self.unsupported(
+                        index,
+                        format!("{features} features do not match a map of {height}x{width}x{channels}"),
+                    ));
+                };
+                Ok(Layer {
+                    geometry: ConvGeometry {
+                        in_channels: channels,
+                        out_channels: out,
+                        kernel,
+                        stride: [1, 1],
+                        dilation: [1, 1],
+                        pads: [0; 4],
+                        groups: 1,
+                    },
+                    order,
+                    input: size,
+                    output,
+                    tail: self.bias(node, &out_view, output)?,
+                    view: out_view,
+                    kind: "dense".to_owned(),
+                })
+            }
+        }
+    }
+
+    /// Factor and bias that the node applies to its sums.
+    fn bias(&self, node: &Node, view: &View, size: MapSize) -> Result<Vec<Operation>, ConvertError> {
+        let mut tail = Vec::new();
+        let mut factor = 1.0;
+        if let Op::Gemm { alpha, beta, .. } = node.op {
+            if alpha != 1.0 {
+                tail.push(ChannelOp::Multiply(vec![alpha]));
+            }
+            factor = beta;
+        }
+        let fail = |reason: &str| ConvertError::Node {
+            node: node.name.clone(),
+            reason: reason.to_owned(),
+        };
+        if let Some(bias) = node.input(2) {
+            let tensor = self
+                .graph
+                .constant(bias)
+                .ok_or_else(|| fail("the bias is not a constant"))?;
+            let values = tensor.f32().map_err(|e| fail(&e.to_string()))?;
+            let shape: Vec<usize> = match node.op {
+                // The bias of a convolution runs along the channels.
+                Op::Conv(_) => vec![1, tensor.len(), 1, 1],
+                _ => tensor.shape().to_vec(),
+            };
+            let bias = view
+                .per_channel(size, &shape, values)
+                .ok_or_else(|| fail("the bias varies from pixel to pixel"))?;
+            if factor != 0.0 && bias.iter().any(|&b| b != 0.0) {
+                tail.push(ChannelOp::Add(bias.iter().map(|b| b * factor).collect()));
+            }
+        }
+        Ok(tail)
+    }
+
+    fn lower_float_layer(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let input = self.data_operand(index)?;
+        if matches!(node.op, Op::Conv(_)) {
+            let place = self.channels_first_copy(input, &node.name)?;
+            self.floats[input.index()] = Some(place);
+        }
+        let place = self.float_place(index, input)?;
+        let size = self.builder.size(place.buffer);
+        let layer = self.layer(index, size, &place.view)?;
+        let graph_weights = self.graph_weights(index)?;
+        let mut tail = Vec::new();
+        let count = graph_weights.len();
+        let signs = self.demand.sign_weights.remove(&index);
+        let binary_weights = signs.is_some();
+        let (data, bytes) = match signs {
+            Some(signs) => {
+                if signs.scales.iter().any(|&s| s != 1.0) {
+                    tail.push(ChannelOp::Multiply(signs.scales.clone()));
+                }
+                let words = pack(layer.order.iter().map(|&at| signs.signs[at]));
+                let bytes = words.len() * 8;
+                (TensorData::Bits(words), bytes)
+            }
+            None => {
+                let values: Vec<f32> = layer.order.iter().map(|&at| graph_weights[at]).collect();
+                if self.options.f16 {
+                    let halves: Vec<u16> =
+                        values.iter().map(|&v| half::f16::from_f32(v).to_bits()).collect();
+                    (TensorData::F16(halves), count * 2)
+                } else {
+                    (TensorData::F32(values), count * 4)
+                }
+            }
+        };
+        tail.extend(layer.tail.iter().cloned());
+        let shape = weight_shape(&layer.geometry);
+        let weights = self.builder.tensor(&format!("{}.weight", node.name), shape, data);
+        let mut ops: Vec<PendingOp> = tail.into_iter().map(PendingOp::Channel).collect();
+        self.done[index] = true;
+        let running = Running {
+            value: node.output(),
+            view: layer.view.clone(),
+            size: layer.output,
+            stored: None,
+        };
+        self.grow(running, &mut ops)?;
+        let reason = self.demand.reasons.remove(&index);
+        self.report(index, &layer, false, binary_weights, reason, count * 4, bytes, output_kind(&ops));
+        let epilogue = self.builder.epilogue(&node.name, ops);
+        let conv = FloatConv { input: place.buffer, geometry: layer.geometry, weights };
+        self.builder.step(&node.name, StepKind::FloatConv { conv, epilogue });
+        Ok(())
+    }
+
+    fn lower_binary_layer(
+        &mut self,
+        index: usize,
+        mut weights: BinaryWeights,
+    ) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let input = self.data_operand(index)?;
+        let place = self.bits[input.index()]
+            .clone()
+            .ok_or_else(|| self.unsupported(index, "its input could not be kept as bits"))?;
+        let levels = self.demand.levels[input.index()]
+            .ok_or_else(|| self.unsupported(index, "its input is not two-valued"))?;
+        let size = self.builder.size(place.buffer);
+        let mut layer = self.layer(index, size, &place.view)?;
+        let mut pad = PadValue::Zero;
+        if let Some((pads, value)) = place.padding {
+            layer.geometry.pads = pads;
+            pad = value;
+        }
+        if layer.geometry.pads == [0; 4] {
+            pad = PadValue::Zero;
+        }
+        let (input_scale, input_centre, alphabet) = alphabet(levels);
+        // x is `input_scale * bit` with bits 0 and 1, or `input_scale * s + input_centre`.
+        let plain = weights.centred() && input_centre == 0.0;
+        if !plain && pad != PadValue::Zero {
+            return Err(self.unsupported(
+                index,
+                "values with a centre cannot be combined with a padding of bits",
+            ));
+        }
+        let mut head = Vec::new();
+        let affine = if plain {
+            let scales: Vec<f32> = weights
+                .scales
+                .iter()
+                .map(|&s| (f64::from(s) * f64::from(input_scale)) as f32)
+                .collect();
+            if scales.iter().any(|&s| s != 1.0) {
+                head.push(ChannelOp::Multiply(scales));
+            }
+            None
+        } else {
+            Some(self.affine_terms(&node.name, &weights, input_scale, input_centre))
+        };
+        head.extend(layer.tail.iter().cloned());
+        self.done[index] = true;
+        let pending = PendingBinary {
+            name: node.name.clone(),
+            input: place.buffer,
+            pad,
+            alphabet: if plain { alphabet } else { Alphabet::PlusMinus },
+            affine,
+        };
+        let thresholded = if plain {
+            self.try_threshold(index, &layer, &pending, &mut weights, &head)?
+        } else {
+            None
+        };
+        let output = match thresholded {
+            Some(output) => output,
+            None => {
+                let mut ops: Vec<PendingOp> = head.into_iter().map(PendingOp::Channel).collect();
+                let running = Running {
+                    value: node.output(),
+                    view: layer.view.clone(),
+                    size: layer.output,
+                    stored: None,
+                };
+                self.grow(running, &mut ops)?;
+                if plain {
+                    make_first_scale_positive(&mut weights, &mut ops);
+                }
+                ThresholdOrFloat::Float(ops)
+            }
+        };
+        self.emit_binary(index, layer, pending, &weights, output);
+        Ok(())
+    }
+
+    /// Constants of the general affine form, per output channel.
+    fn affine_terms(
+        &mut self,
+        name: &str,
+        weights: &BinaryWeights,
+        input_scale: f32,
+        input_centre: f32,
+    ) -> AffineTerms {
+        let product = |of: &[f32], factor: f32| -> Vec<f32> {
+            of.iter().map(|&a| (f64::from(a) * f64::from(factor)) as f32).collect()
+        };
+        let builder = &mut self.builder;
+        let mut tensor =
+            |role: &str, values: Vec<f32>| builder.floats(&format!("{name}.{role}"), values);
+        AffineTerms {
+            dot: tensor("dot_scale", product(&weights.scales, input_scale)),
+            weight_sum: tensor("weight_sum_scale", product(&weights.scales, input_centre)),
+            input_sum: (!weights.centred())
+                .then(|| tensor("input_sum_scale", product(&weights.centres, input_scale))),
+            count: tensor("count_scale", product(&weights.centres, input_centre)),
+        }
+    }
+
+    /// If everything behind the layer leads to one step, through max pools at most, finds integer
+    /// thresholds for it.
+    fn try_threshold(
+        &mut self,
+        index: usize,
+        layer: &Layer,
+        pending: &PendingBinary,
+        weights: &mut BinaryWeights,
+        head: &[Operation],
+    ) -> Result<Option<ThresholdOrFloat>, ConvertError> {
+        let result = self.node(index).output();
+        let Some(path) = self.pooled_path(result, layer) else { return Ok(None) };
+        let lattice = lattice(&layer.geometry, pending);
+        let channels = layer.geometry.out_channels;
+        let mut before: Vec<Operation> = head.to_vec();
+        before.extend(path.segments[0].iter().cloned());
+        let whole: Vec<Operation> = before
+            .iter()
+            .chain(path.segments[1..].iter().flatten())
+            .cloned()
+            .collect();
+        let mut thresholds = Vec::with_capacity(channels);
+        let mut pool_flip = vec![false; channels];
+        let mut negated = vec![false; channels];
+        let mut reaches_zero = false;
+        for channel in 0..channels {
+            let Some(found) =
+                integer_threshold(&whole, path.to_step.comparison, lattice, channel)
+            else {
+                self.notes.notes.push(format!(
+                    "layer '{}': what follows it is not monotone in channel {channel}, it runs as a \
+                     float epilogue",
+                    pending.name
+                ));
+                return Ok(None);
+            };
+            reaches_zero |= found.reaches_zero;
+            let IntegerThreshold { at, decreasing } = found.threshold;
+            let constant =
+                [IntegerThreshold::ALWAYS, IntegerThreshold::NEVER].contains(&found.threshold);
+            if path.pools.is_empty() || constant {
+                // `v <= at` is `-v >= -at`: flipping the weights makes the comparison "at least".
+                negated[channel] = decreasing;
+                thresholds.push(if decreasing { -at } else { at });
+                continue;
+            }
+            // The maximum of a pool is taken over values before it, so those must grow with the
+            // accumulator v' (negated where they fall with v). What lies between pools must grow.
+            let falls = match direction(&before, channel) {
+                Some(Direction::Increasing) => false,
+                Some(Direction::Decreasing) => true,
+                _ => return Ok(None),
+            };
+            let between = &path.segments[1..path.segments.len() - 1];
+            if between.iter().any(|s| direction(s, channel) != Some(Direction::Increasing)) {
+                return Ok(None);
+            }
+            negated[channel] = falls;
+            // In terms of v' the outcome is high above or below the threshold.
+            let (at, decreasing) = if falls { (-at, !decreasing) } else { (at, decreasing) };
+            if decreasing {
+                // max <= at is not (max >= at + 1): pool the complement and turn the result over.
+                thresholds.push(at + 1);
+                pool_flip[channel] = true;
+            } else {
+                thresholds.push(at);
+            }
+        }
+        negate_filters(weights, &negated);
+        if reaches_zero {
+            self.note_ambiguous_sign(path.to_step.result);
+        }
+        for &node in path.to_step.nodes.iter().chain(&path.nodes) {
+            self.done[node] = true;
+        }
+        let mut buffer = self.builder.buffer(BufferKind::Bits, layer.output);
+        let output = buffer;
+        let mut pools = Vec::new();
+        for (position, (pool, name, size)) in path.pools.iter().enumerate() {
+            let pooled = self.builder.buffer(BufferKind::Bits, *size);
+            let last = position + 1 == path.pools.len();
+            pools.push(PendingPool {
+                name: name.clone(),
+                input: buffer,
+                pool: pool.clone(),
+                flip: if last { pool_flip.clone() } else { Vec::new() },
+                output: pooled,
+            });
+            buffer = pooled;
+        }
+        let place = BitsPlace { buffer, view: path.to_step.view.clone(), padding: None };
+        self.place_bits(path.to_step.result, place)?;
+        Ok(Some(ThresholdOrFloat::Threshold { thresholds, output, pools }))
+    }
+
+    /// The way from a layer's result to a step, cut where max pools lie on it.
+    fn pooled_path(&self, result: ValueId, layer: &Layer) -> Option<PooledPath> {
+        let mut path_nodes = Vec::new();
+        let mut pools = Vec::new();
+        let mut segments = vec![Vec::new()];
+        let (mut value, mut view, mut size) = (result, layer.view.clone(), layer.output);
+        loop {
+            let uses = self.uses(value, &view);
+            let [only] = uses.readers.as_slice() else { return None };
+            if uses.is_output {
+                return None;
+            }
+            if let Some(to_step) = self.path_to_step(only, size) {
+                segments.last_mut()?.extend(to_step.operations.iter().cloned());
+                path_nodes.extend(uses.structural);
+                return Some(PooledPath { segments, pools, nodes: path_nodes, to_step });
+            }
+            path_nodes.extend(uses.structural);
+            path_nodes.push(only.node);
+            let node = self.node(only.node);
+            let next = node.outputs.first().copied()?;
+            match &node.op {
+                Op::MaxPool(attributes) if only.view.is_channels_first(size) => {
+                    let out = self.shape(next);
+                    let pooled = [*out.get(2)?, *out.get(3)?, size[2]];
+                    let geometry = pool_geometry(attributes, size, pooled);
+                    pools.push((geometry, node.name.clone(), pooled));
+                    segments.push(Vec::new());
+                    view = View::channels_first(pooled);
+                    size = pooled;
+                }
+                _ => {
+                    segments.last_mut()?.extend(self.operations(only, size)?);
+                    view = only.view.clone();
+                }
+            }
+            value = next;
+        }
+    }
+
+    fn emit_binary(
+        &mut self,
+        index: usize,
+        layer: Layer,
+        pending: PendingBinary,
+        weights: &BinaryWeights,
+        output: ThresholdOrFloat,
+    ) {
+        let name = &pending.name;
+        let words = pack(layer.order.iter().map(|&at| weights.signs[at]));
+        let bytes = words.len() * 8;
+        let kind = match &output {
+            ThresholdOrFloat::Threshold { .. } => "bits",
+            ThresholdOrFloat::Float(ops) => output_kind(ops),
+        };
+        self.report(index, &layer, true, true, None, weights.signs.len() * 4, bytes, kind);
+        let tensor = self.builder.tensor(
+            &format!("{name}.weight"),
+            weight_shape(&layer.geometry),
+            TensorData::Bits(words),
+        );
+        let conv = BinaryConv {
+            input: pending.input,
+            geometry: layer.geometry,
+            pad: pending.pad,
+            alphabet: pending.alphabet,
+            weights: tensor,
+            affine: pending.affine,
+        };
+        match output {
+            ThresholdOrFloat::Float(ops) => {
+                let output = BinaryOutput::Float(self.builder.epilogue(name, ops));
+                self.builder.step(name, StepKind::BinaryConv { conv, output });
+            }
+            ThresholdOrFloat::Threshold { thresholds, output, pools } => {
+                let thresholds = self.builder.tensor(
+                    &format!("{name}.threshold"),
+                    vec![thresholds.len()],
+                    TensorData::I32(thresholds),
+                );
+                let output = BinaryOutput::Threshold { thresholds, flip: None, output };
+                self.builder.step(name, StepKind::BinaryConv { conv, output });
+                for PendingPool { name, input, pool, flip, output } in pools {
+                    let flip = self.builder.flip(&format!("{name}.flip"), &flip);
+                    self.builder.step(&name, StepKind::MaxPoolBits { input, pool, flip, output });
+                }
+            }
+        }
+    }
+
+    fn data_operand(&self, index: usize) -> Result<ValueId, ConvertError> {
+        self.node(index)
+            .input(0)
+            .ok_or_else(|| self.unsupported(index, "the operand is missing"))
+    }
+
+    pub(super) fn float_place(
+        &self,
+        index: usize,
+        value: ValueId,
+    ) -> Result<FloatPlace, ConvertError> {
+        self.floats[value.index()].clone().ok_or_else(|| {
+            self.unsupported(
+                index,
+                format!("its operand '{}' is not there as floats", self.graph.value_name(value)),
+            )
+        })
+    }
+
+    /// Weights of a layer with the filters first.
+    fn graph_weights(&self, index: usize) -> Result<Vec<f32>, ConvertError> {
+        let node = self.node(index);
+        let tensor = node.input(1).and_then(|id| self.graph.constant(id));
+        let values = tensor.and_then(|t| t.f32().ok().map(|v| (t.shape(), v)));
+        let (shape, values) =
+            values.ok_or_else(|| self.unsupported(index, "the weights are not constant floats"))?;
+        Ok(match layer_kind(self.graph, node) {
+            Some(LayerKind::Dense) => transposed(values, shape[0], shape[1]),
+            _ => values.to_vec(),
+        })
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one row of the report, written in two places")]
+    fn report(
+        &mut self,
+        index: usize,
+        layer: &Layer,
+        binary: bool,
+        binary_weights: bool,
+        reason: Option<String>,
+        bytes_before: usize,
+        bytes_after: usize,
+        output: &str,
+    ) {
+        let geometry = &layer.geometry;
+        let per_output = geometry.kernel[0] * geometry.kernel[1] * geometry.in_channels
+            / geometry.groups.max(1);
+        self.layers.push(LayerReport {
+            name: self.node(index).name.clone(),
+            kind: layer.kind.clone(),
+            binary,
+            binary_weights,
+            reason,
+            input_shape: layer.input,
+            output_shape: layer.output,
+            bytes_before,
+            bytes_after,
+            macs: layer.output.iter().product::<usize>() as u64 * per_output as u64,
+            output: output.to_owned(),
+        });
+    }
+}
+
+/// A binary layer whose output is not decided yet.
+struct PendingBinary {
+    name: String,
+    input: BufferId,
+    pad: PadValue,
+    alphabet: Alphabet,
+    affine: Option<AffineTerms>,
+}
+
+struct PendingPool {
+    name: String,
+    input: BufferId,
+    pool: PoolGeometry,
+    flip: Vec<bool>,
+    output: BufferId,
+}
+
+enum ThresholdOrFloat {
+    Threshold { thresholds: Vec<i32>, output: BufferId, pools: Vec<PendingPool> },
+    Float(Vec<PendingOp>),
+}
+
+/// Operations before, between and after the max pools on the way to a step.
+struct PooledPath {
+    segments: Vec<Vec<Operation>>,
+    pools: Vec<(PoolGeometry, String, MapSize)>,
+    /// Nodes before the last segment; those of the last one are in `to_step`.
+    nodes: Vec<usize>,
+    to_step: PathToStep,
+}
+
+fn weight_shape(geometry: &ConvGeometry) -> Vec<usize> {
+    let [height, width] = geometry.kernel;
+    vec![geometry.out_channels, height, width, geometry.in_channels / geometry.groups]
+}
+
+/// How `x` reads bits: scale, centre and alphabet.
+fn alphabet(levels: Levels) -> (f32, f32, Alphabet) {
+    let Levels { low, high } = levels;
+    if low == -high {
+        (high, 0.0, Alphabet::PlusMinus)
+    } else if low == 0.0 {
+        (high, 0.0, Alphabet::ZeroOne)
+    } else {
+        let (low, high) = (f64::from(low), f64::from(high));
+        (((high - low) / 2.0) as f32, ((high + low) / 2.0) as f32, Alphabet::PlusMinus)
+    }
+}
+
+/// The integers that the accumulators of a layer can take. With zero padding of ±1 a window at the
+/// border has fewer taps, so both parities occur.
+fn lattice(geometry: &ConvGeometry, pending: &PendingBinary) -> Lattice {
+    let products =
+        geometry.kernel[0] * geometry.kernel[1] * (geometry.in_channels / geometry.groups);
+    let products = i32::try_from(products).unwrap_or(i32::MAX);
+    let fixed_parity = pending.alphabet == Alphabet::PlusMinus
+        && (pending.pad != PadValue::Zero || geometry.pads == [0; 4]);
+    Lattice { low: -products, high: products, step: if fixed_parity { 2 } else { 1 } }
+}
+
+/// Negates the filters of the given channels: their accumulators change sign.
+fn negate_filters(weights: &mut BinaryWeights, negated: &[bool]) {
+    let per_filter = weights.signs.len() / negated.len().max(1);
+    for (filter, &negate) in weights.signs.chunks_mut(per_filter.max(1)).zip(negated) {
+        if negate {
+            filter.iter_mut().for_each(|sign| *sign = !*sign);
+        }
+    }
+}
+
+/// Where the first thing done to the accumulators is a scale, makes it positive by negating filters:
+/// `a * v` is `(-a) * (-v)` to the bit. So a network gives the same bits whether its batch
+/// normalisation was folded into the weights by the exporter or not.
+fn make_first_scale_positive(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
+    let Some(PendingOp::Channel(ChannelOp::Multiply(scale))) = ops.first_mut() else { return };
+    let channels = weights.scales.len();
+    if scale.len() == 1 {
+        *scale = vec![scale[0]; channels];
+    }
+    let negated: Vec<bool> = scale.iter().map(|&s| s < 0.0).collect();
+    for (scale, &negate) in scale.iter_mut().zip(&negated) {
+        if negate {
+            *scale = -*scale;
+        }
+    }
+    negate_filters(weights, &negated);
+}
+
+/// What a report says of an epilogue's outputs.
+fn output_kind(ops: &[PendingOp]) -> &'static str {
+    let floats = ops.iter().any(|op| matches!(op, PendingOp::Store(_)));
+    let bits = ops.iter().any(|op| matches!(op, PendingOp::StoreBits { .. }));
+    match (floats, bits) {
+        (true, true) => "bits and f32",
+        (false, true) => "bits",
+        _ => "f32",
+    }
+}

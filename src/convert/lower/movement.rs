@@ -1,0 +1,442 @@
+//! Steps that move data: copies into another order, slices, joins, padding; and softmax.
+
+use super::{BitsPlace, FloatPlace, Lowering};
+use crate::{
+    convert::{ConvertError, pads::pad_amounts, chain::uniform_constant, view::View},
+    graph::{Op, ValueId},
+    program::{BinaryOutput, BufferId, BufferKind, Epilogue, EpilogueOp, StepKind},
+};
+
+impl Lowering<'_> {
+    /// The floats of a four-dimensional value as a channels-last map; copied if they lie otherwise.
+    pub(super) fn channels_first_copy(
+        &mut self,
+        value: ValueId,
+        name: &str,
+    ) -> Result<FloatPlace, ConvertError> {
+        let missing = |what: &str| ConvertError::Node {
+            node: name.to_owned(),
+            reason: format!("its operand {what}"),
+        };
+        let place = self.floats[value.index()]
+            .clone()
+            .ok_or_else(|| missing("is not there as floats"))?;
+        if place.view.is_channels_first(self.builder.size(place.buffer)) {
+            return Ok(place);
+        }
+        let &[1, channels, height, width] = self.shape(value) else {
+            return Err(missing(&format!("of shape {:?} is no feature map", self.shape(value))));
+        };
+        let size = [height, width, channels];
+        let buffer = self.builder.buffer(BufferKind::F32, size);
+        let (dims, strides) = [2, 3, 1].iter().flat_map(|&a| place.view.axis_strides(a)).unzip();
+        self.builder.step(
+            &format!("{name}.order"),
+            StepKind::Gather { input: place.buffer, output: buffer, dims, strides, offset: 0 },
+        );
+        Ok(FloatPlace { buffer, view: View::channels_first(size) })
+    }
+
+    /// Copies a value into one pixel in logical order, so that every element is a channel.
+    pub(super) fn vector_copy(&mut self, value: ValueId, name: &str) {
+        let Some(place) = self.floats[value.index()].clone() else { return };
+        let shape = self.shape(value).to_vec();
+        let elements: usize = shape.iter().product();
+        if self.builder.size(place.buffer) == [1, 1, elements] && place.view.is_row_major() {
+            return;
+        }
+        let buffer = self.builder.buffer(BufferKind::F32, [1, 1, elements]);
+        let (dims, strides) = place.view.gather();
+        self.builder.step(
+            &format!("{name}.order"),
+            StepKind::Gather { input: place.buffer, output: buffer, dims, strides, offset: 0 },
+        );
+        self.floats[value.index()] = Some(FloatPlace { buffer, view: View::row_major(&shape) });
+    }
+
+    /// A reshape or transposition that no view expresses: the data are copied into logical order
+    /// first.
+    pub(super) fn lower_regrouping(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let Some(input) = node.input(0) else {
+            return Err(self.unsupported(index, "the operand is missing"));
+        };
+        let output = node.output();
+        if self.demand.floats[output.index()] || self.bits[output.index()].is_none() {
+            let place = self.float_place(index, input)?;
+            let place = match self.through_structural(index, 0, &place.view) {
+                Some(view) => FloatPlace { buffer: place.buffer, view },
+                None => {
+                    let elements: usize = self.shape(input).iter().product();
+                    let buffer = self.builder.buffer(BufferKind::F32, [1, 1, elements]);
+                    let (dims, strides) = place.view.gather();
+                    let kind = StepKind::Gather {
+                        input: place.buffer,
+                        output: buffer,
+                        dims,
+                        strides,
+                        offset: 0,
+                    };
+                    self.builder.step(&node.name, kind);
+                    FloatPlace { buffer, view: View::row_major(self.shape(output)) }
+                }
+            };
+            self.done[index] = true;
+            self.place_float(output, place.buffer, place.view);
+        }
+        self.done[index] = true;
+        Ok(())
+    }
+
+    pub(super) fn lower_concat(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let Op::Concat { axis } = node.op else {
+            return Err(self.unsupported(index, "not a concatenation"));
+        };
+        let result = node.output();
+        let operands: Vec<ValueId> = node.inputs.iter().flatten().copied().collect();
+        let rank = self.shape(result).len();
+        let axis = if axis < 0 { axis + rank as i64 } else { axis } as usize;
+        if self.demand.bits[result.index()] {
+            let places: Option<Vec<BitsPlace>> =
+                operands.iter().map(|id| self.bits[id.index()].clone()).collect();
+            let places = places
+                .ok_or_else(|| self.unsupported(index, "an operand is not there as bits"))?;
+            let views = places.iter().map(|p| (p.buffer, p.view.clone())).collect();
+            let (inputs, output, view) = self.join(index, axis, views, BufferKind::Bits)?;
+            self.builder.step(&node.name, StepKind::Concat { inputs, output });
+            self.place_bits(result, BitsPlace { buffer: output, view, padding: None })?;
+        }
+        self.done[index] = true;
+        if self.demand.floats[result.index()] {
+            let mut views = Vec::new();
+            for operand in operands {
+                if rank == 4 && axis == 1 {
+                    let place = self.channels_first_copy(operand, &node.name)?;
+                    self.floats[operand.index()] = Some(place);
+                }
+                let place = self.float_place(index, operand)?;
+                views.push((place.buffer, place.view));
+            }
+            let (inputs, output, view) = self.join(index, axis, views, BufferKind::F32)?;
+            self.builder.step(&node.name, StepKind::Concat { inputs, output });
+            self.place_float(result, output, view);
+        }
+        Ok(())
+    }
+
+    /// Checks that maps can be joined along their channels, and makes room for the result.
+    fn join(
+        &mut self,
+        index: usize,
+        axis: usize,
+        views: Vec<(BufferId, View)>,
+        kind: BufferKind,
+    ) -> Result<(Vec<BufferId>, BufferId, View), ConvertError> {
+        let mut channels = 0;
+        let mut common: Option<([usize; 2], View)> = None;
+        for (buffer, view) in &views {
+            let size = self.builder.size(*buffer);
+            // One channel in front of every map must give the same order of pixels.
+            let pixels = view.with_channels(size, 1);
+            let fits = view.channel_axis(size) == Some(axis) || (size[2] == 1 && view.rank() > axis);
+            let Some(pixels) = pixels.filter(|_| fits) else {
+                return Err(self.unsupported(
+                    index,
+                    format!("axis {axis} is not the channels of its operands"),
+                ));
+            };
+            channels += size[2];
+            let extent = [size[0], size[1]];
+            match &common {
+                None => common = Some((extent, pixels)),
+                Some((first, order)) if *first == extent && order.same_order(&pixels) => {}
+                Some(_) => {
+                    return Err(self.unsupported(index, "the operands lie in different orders"));
+                }
+            }
+        }
+        let Some(([height, width], _)) = common else {
+            return Err(self.unsupported(index, "there is nothing to join"));
+        };
+        let (first, view) = &views[0];
+        let view = view
+            .with_channels(self.builder.size(*first), channels)
+            .ok_or_else(|| self.unsupported(index, "the operands lie in another order"))?;
+        let output = self.builder.buffer(kind, [height, width, channels]);
+        Ok((views.into_iter().map(|(buffer, _)| buffer).collect(), output, view))
+    }
+
+    pub(super) fn lower_pad(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let (Some(input), result) = (node.input(0), node.output()) else {
+            return Err(self.unsupported(index, "the operand is missing"));
+        };
+        let amounts = pad_amounts(self.graph, node, self.shape(input).len())
+            .ok_or_else(|| self.unsupported(index, "the amounts are not constant and positive"))?;
+        let [(0, 0), (front, back), (top, bottom), (left, right)] = amounts[..] else {
+            return Err(self.unsupported(index, "only maps of height and width can be padded"));
+        };
+        let value = match node.input(2) {
+            Some(id) => uniform_constant(self.graph, id)
+                .ok_or_else(|| self.unsupported(index, "the value is not constant"))?,
+            None => 0.0,
+        };
+        let pads = [top, left, bottom, right];
+        let grown = |[height, width, channels]: [usize; 3]| {
+            [height + top + bottom, width + left + right, channels + front + back]
+        };
+        self.done[index] = true;
+        if self.demand.bits[result.index()] && self.bits[result.index()].is_none() {
+            let place = self.bits[input.index()].clone();
+            let levels = self.demand.levels[input.index()];
+            let (Some(place), Some(levels)) = (place, levels) else {
+                return Err(self.unsupported(index, "its operand is not there as bits"));
+            };
+            let size = self.builder.size(place.buffer);
+            let is_level = value == levels.low || value == levels.high;
+            let plain = place.view.is_channels_first(size) && place.padding.is_none();
+            if !is_level || !plain || front + back != 0 {
+                return Err(self.unsupported(
+                    index,
+                    format!("bits cannot be padded with {value}, which is neither of their values"),
+                ));
+            }
+            let output = self.builder.buffer(BufferKind::Bits, grown(size));
+            // For bits a positive constant means bit 1.
+            let bit = if value == levels.high { 1.0 } else { -1.0 };
+            let kind = StepKind::Pad {
+                input: place.buffer,
+                output,
+                pads,
+                channels: [0, 0],
+                value: bit,
+            };
+            self.builder.step(&node.name, kind);
+            let view = View::channels_first(grown(size));
+            self.place_bits(result, BitsPlace { buffer: output, view, padding: None })?;
+        }
+        if self.demand.floats[result.index()] {
+            let place = self.channels_first_copy(input, &node.name)?;
+            let mut buffer = place.buffer;
+            let size = self.builder.size(buffer);
+            // Height and width first, then channels: a step pads one or the other.
+            if pads != [0; 4] {
+                let [height, width, _] = grown(size);
+                let output = self.builder.buffer(BufferKind::F32, [height, width, size[2]]);
+                let kind =
+                    StepKind::Pad { input: buffer, output, pads, channels: [0, 0], value };
+                self.builder.step(&node.name, kind);
+                buffer = output;
+            }
+            if front + back != 0 {
+                let output = self.builder.buffer(BufferKind::F32, grown(size));
+                let channels = [front, back];
+                let kind = StepKind::Pad { input: buffer, output, pads: [0; 4], channels, value };
+                self.builder.step(&node.name, kind);
+                buffer = output;
+            }
+            self.place_float(result, buffer, View::channels_first(grown(size)));
+        }
+        Ok(())
+    }
+
+    /// `Slice` with constant bounds and positive steps, and `Split`.
+    pub(super) fn lower_slices(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let Some(input) = node.input(0) else {
+            return Err(self.unsupported(index, "the operand is missing"));
+        };
+        let place = self.float_place(index, input)?;
+        let shape = self.shape(input).to_vec();
+        let rank = shape.len();
+        let normalise = |axis: i64| if axis < 0 { axis + rank as i64 } else { axis } as usize;
+        let integers = |operand: usize| -> Option<Vec<i64>> {
+            Some(self.graph.constant(node.input(operand)?)?.i64().ok()?.to_vec())
+        };
+        // For every output: the first index and the step along each dimension.
+        let mut cuts: Vec<Vec<(usize, usize)>> = Vec::new();
+        match &node.op {
+            Op::Slice => {
+                let bounds = integers(1).zip(integers(2));
+                let (starts, ends) =
+                    bounds.ok_or_else(|| self.unsupported(index, "the bounds are not constant"))?;
+                let axes = integers(3).unwrap_or_else(|| (0..starts.len() as i64).collect());
+                let steps = integers(4).unwrap_or_else(|| vec![1; starts.len()]);
+                let mut cut = vec![(0, 1); rank];
+                for (position, &axis) in axes.iter().enumerate() {
+                    let axis = normalise(axis);
+                    let (Some(&start), Some(&step), Some(_)) =
+                        (starts.get(position), steps.get(position), ends.get(position))
+                    else {
+                        return Err(self.unsupported(index, "bounds and axes differ in number"));
+                    };
+                    if step < 1 || axis >= rank {
+                        return Err(self.unsupported(index, "steps must be positive"));
+                    }
+                    let extent = shape[axis] as i64;
+                    let start = if start < 0 { start.saturating_add(extent) } else { start };
+                    cut[axis] = (start.clamp(0, extent) as usize, step as usize);
+                }
+                cuts.push(cut);
+            }
+            Op::Split { axis } => {
+                let axis = normalise(*axis);
+                let mut start = 0;
+                for &output in &node.outputs {
+                    let mut cut = vec![(0, 1); rank];
+                    cut[axis] = (start, 1);
+                    cuts.push(cut);
+                    start += self.shape(output)[axis];
+                }
+            }
+            _ => return Err(self.unsupported(index, "not a slice")),
+        }
+        self.done[index] = true;
+        for (&result, cut) in node.outputs.iter().zip(&cuts) {
+            let out_shape = self.shape(result).to_vec();
+            // Feature maps stay channels-last; anything else is copied in logical order.
+            let order: Vec<usize> =
+                if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() };
+            let (mut dims, mut strides, mut offset) = (Vec::new(), Vec::new(), 0_isize);
+            for &axis in &order {
+                let (first, step) = cut[axis];
+                let extents = place.view.axis_strides(axis);
+                match extents[..] {
+                    [] => {}
+                    [(_, stride)] => {
+                        dims.push(out_shape[axis]);
+                        strides.push(stride * step as isize);
+                        offset += stride * first as isize;
+                    }
+                    _ if (first, step) == (0, 1) && out_shape[axis] == shape[axis] => {
+                        for (extent, stride) in extents {
+                            dims.push(extent);
+                            strides.push(stride);
+                        }
+                    }
+                    _ => {
+                        return Err(self.unsupported(index, "its operand lies in another order"));
+                    }
+                }
+            }
+            let (size, view) = match out_shape[..] {
+                [1, channels, height, width] => {
+                    let size = [height, width, channels];
+                    (size, View::channels_first(size))
+                }
+                _ => ([1, 1, out_shape.iter().product()], View::row_major(&out_shape)),
+            };
+            let output = self.builder.buffer(BufferKind::F32, size);
+            let kind = StepKind::Gather {
+                input: place.buffer,
+                output,
+                dims,
+                strides,
+                offset: offset as usize,
+            };
+            self.builder.step(&node.name, kind);
+            self.place_float(result, output, view);
+        }
+        Ok(())
+    }
+
+    pub(super) fn lower_softmax(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let (axis, log) = match node.op {
+            Op::Softmax { axis } => (axis, false),
+            Op::LogSoftmax { axis } => (axis, true),
+            _ => return Err(self.unsupported(index, "not a softmax")),
+        };
+        let Some(input) = node.input(0) else {
+            return Err(self.unsupported(index, "the operand is missing"));
+        };
+        let result = node.output();
+        let rank = self.shape(input).len();
+        let axis = if axis < 0 { axis + rank as i64 } else { axis } as usize;
+        let place = self.float_place(index, input)?;
+        let size = self.builder.size(place.buffer);
+        if place.view.channel_axis(size) != Some(axis) {
+            return Err(self.unsupported(index, format!("axis {axis} is not the channels")));
+        }
+        self.done[index] = true;
+        let output = self.builder.buffer(BufferKind::F32, size);
+        self.builder.step(&node.name, StepKind::Softmax { input: place.buffer, output, log });
+        if self.graph.outputs.contains(&result) && !log {
+            self.builder.program.metadata.outputs_are_probabilities = true;
+        }
+        self.place_float(result, output, place.view);
+        Ok(())
+    }
+}
+
+/// Whether a step reads a buffer.
+pub(super) fn reads(kind: &StepKind, buffer: BufferId) -> bool {
+    let in_epilogue = |epilogue: &Epilogue| {
+        epilogue.ops.iter().any(
+            |op| matches!(op, EpilogueOp::Combine { operand, .. } if *operand == buffer),
+        )
+    };
+    match kind {
+        StepKind::BinaryConv { conv, output } => {
+            conv.input == buffer
+                || matches!(output, BinaryOutput::Float(epilogue) if in_epilogue(epilogue))
+        }
+        StepKind::FloatConv { conv, epilogue } => conv.input == buffer || in_epilogue(epilogue),
+        StepKind::Elementwise { input, epilogue, .. }
+        | StepKind::MaxPool { input, epilogue, .. }
+        | StepKind::AveragePool { input, epilogue, .. }
+        | StepKind::ReduceChannels { input, epilogue, .. } => {
+            *input == buffer || in_epilogue(epilogue)
+        }
+        StepKind::Concat { inputs, .. } => inputs.contains(&buffer),
+        StepKind::MaxPoolBits { input, .. }
+        | StepKind::Gather { input, .. }
+        | StepKind::Pad { input, .. }
+        | StepKind::Softmax { input, .. } => *input == buffer,
+    }
+}
+
+/// Visits every buffer id of a step.
+pub(super) fn for_each_buffer(kind: &mut StepKind, visit: &mut impl FnMut(&mut BufferId)) {
+    fn epilogue(epilogue: &mut Epilogue, visit: &mut impl FnMut(&mut BufferId)) {
+        for op in &mut epilogue.ops {
+            match op {
+                EpilogueOp::Channel(_) => {}
+                EpilogueOp::Combine { operand, .. } => visit(operand),
+                EpilogueOp::Store { output } | EpilogueOp::StoreBits { output, .. } => visit(output),
+            }
+        }
+    }
+    match kind {
+        StepKind::BinaryConv { conv, output } => {
+            visit(&mut conv.input);
+            match output {
+                BinaryOutput::Threshold { output, .. } => visit(output),
+                BinaryOutput::Float(ops) => epilogue(ops, visit),
+            }
+        }
+        StepKind::FloatConv { conv, epilogue: ops } => {
+            visit(&mut conv.input);
+            epilogue(ops, visit);
+        }
+        StepKind::Elementwise { input, epilogue: ops, .. }
+        | StepKind::MaxPool { input, epilogue: ops, .. }
+        | StepKind::AveragePool { input, epilogue: ops, .. }
+        | StepKind::ReduceChannels { input, epilogue: ops, .. } => {
+            visit(input);
+            epilogue(ops, visit);
+        }
+        StepKind::Concat { inputs, output } => {
+            inputs.iter_mut().for_each(&mut *visit);
+            visit(output);
+        }
+        StepKind::MaxPoolBits { input, output, .. }
+        | StepKind::Gather { input, output, .. }
+        | StepKind::Pad { input, output, .. }
+        | StepKind::Softmax { input, output, .. } => {
+            visit(input);
+            visit(output);
+        }
+    }
+}

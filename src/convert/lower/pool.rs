@@ -1,0 +1,189 @@
+//! Pools and reductions.
+
+use super::{BitsPlace, Lowering, builder::PendingOp, grow::Running};
+use crate::{
+    convert::{
+        ConvertError,
+        view::{MapSize, View},
+    },
+    graph::{Op, PoolAttributes, ReduceKind},
+    program::{BufferKind, PoolGeometry, Reduction, StepKind},
+};
+
+/// The windows of a pool. Where the output size was rounded up, padding at the end makes room for
+/// the last windows; it is never read.
+pub(super) fn pool_geometry(
+    attributes: &PoolAttributes,
+    input: MapSize,
+    output: MapSize,
+) -> PoolGeometry {
+    let mut pads = attributes.pads;
+    for axis in 0..2 {
+        let extent = (attributes.kernel[axis] - 1) * attributes.dilation[axis] + 1;
+        let needed = output[axis].saturating_sub(1) * attributes.stride[axis] + extent;
+        let there = input[axis] + pads[axis] + pads[axis + 2];
+        pads[axis + 2] += needed.saturating_sub(there);
+    }
+    PoolGeometry {
+        kernel: attributes.kernel,
+        stride: attributes.stride,
+        dilation: attributes.dilation,
+        pads,
+    }
+}
+
+impl Lowering<'_> {
+    pub(super) fn lower_pool(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let Some(input) = node.input(0) else {
+            return Err(self.unsupported(index, "the operand is missing"));
+        };
+        let result = node.output();
+        let shape = self.shape(result).to_vec();
+        if self.shape(input).len() != 4 {
+            return Err(self.unsupported(index, "only maps of height and width can be pooled"));
+        }
+        if let (Op::MaxPool(attributes), Some(place), true) =
+            (&node.op, self.bits[input.index()].clone(), self.demand.bits[result.index()])
+        {
+            let size = self.builder.size(place.buffer);
+            if !place.view.is_channels_first(size) || place.padding.is_some() {
+                return Err(self.unsupported(index, "its bits lie in another order"));
+            }
+            let pooled = [shape[2], shape[3], size[2]];
+            let output = self.builder.buffer(BufferKind::Bits, pooled);
+            let pool = pool_geometry(attributes, size, pooled);
+            self.builder.step(
+                &node.name,
+                StepKind::MaxPoolBits { input: place.buffer, pool, flip: None, output },
+            );
+            let view = View::channels_first(pooled);
+            self.place_bits(result, BitsPlace { buffer: output, view, padding: None })?;
+            if !self.demand.floats[result.index()] {
+                self.done[index] = true;
+                return Ok(());
+            }
+        }
+        let place = self.channels_first_copy(input, &node.name)?;
+        self.floats[input.index()] = Some(place.clone());
+        let size = self.builder.size(place.buffer);
+        let pooled = [shape[2], shape[3], size[2]];
+        let whole = PoolAttributes {
+            kernel: [size[0], size[1]],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [0; 4],
+            ceil_mode: false,
+            count_include_pad: false,
+        };
+        let (attributes, maximum) = match &node.op {
+            Op::MaxPool(attributes) => (attributes, true),
+            Op::AveragePool(attributes) => (attributes, false),
+            Op::GlobalMaxPool => (&whole, true),
+            _ => (&whole, false),
+        };
+        let pool = pool_geometry(attributes, size, pooled);
+        if attributes.count_include_pad && pool.pads != attributes.pads {
+            return Err(self.unsupported(
+                index,
+                "an average that counts padding cannot round its size up",
+            ));
+        }
+        self.done[index] = true;
+        let mut ops = Vec::new();
+        let view = View::channels_first(pooled);
+        self.grow(Running { value: result, view, size: pooled, stored: None }, &mut ops)?;
+        let epilogue = self.builder.epilogue(&node.name, ops);
+        let input = place.buffer;
+        let kind = if maximum {
+            StepKind::MaxPool { input, pool, epilogue }
+        } else {
+            let count_include_pad = attributes.count_include_pad;
+            StepKind::AveragePool { input, pool, count_include_pad, epilogue }
+        };
+        self.builder.step(&node.name, kind);
+        Ok(())
+    }
+
+    /// Means over all pixels, and reductions over the channels of each pixel.
+    pub(super) fn lower_reduce(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let Op::Reduce { kind, .. } = node.op else {
+            return Err(self.unsupported(index, "not a reduction"));
+        };
+        let Some(input) = node.input(0) else {
+            return Err(self.unsupported(index, "the operand is missing"));
+        };
+        let result = node.output();
+        let rank = self.shape(input).len();
+        let axes: Vec<usize> = match node.input(1) {
+            Some(axes) => {
+                let axes = self.graph.constant(axes).and_then(|t| t.i64().ok()).unwrap_or_default();
+                axes.iter()
+                    .map(|&a| if a < 0 { a + rank as i64 } else { a } as usize)
+                    .filter(|&a| a < rank)
+                    .collect()
+            }
+            None => (0..rank).collect(),
+        };
+        let place = self.float_place(index, input)?;
+        let size = self.builder.size(place.buffer);
+        let channel_axis = place.view.channel_axis(size);
+        let over_channels = channel_axis.is_some_and(|axis| axes == [axis]);
+        let over_pixels = channel_axis.is_some_and(|channel| {
+            (1..rank).all(|axis| axes.contains(&axis) == (axis != channel))
+        });
+        let mut ops: Vec<PendingOp> = Vec::new();
+        if over_channels {
+            let one = [size[0], size[1], 1];
+            let view = place
+                .view
+                .with_channels(size, 1)
+                .and_then(|view| view.reshaped(self.shape(result)))
+                .ok_or_else(|| self.unsupported(index, "its operand lies in another order"))?;
+            let reduction = match kind {
+                ReduceKind::Mean => Reduction::Mean,
+                ReduceKind::Sum => Reduction::Sum,
+                ReduceKind::Max => Reduction::Max,
+                ReduceKind::Min => Reduction::Min,
+            };
+            self.done[index] = true;
+            self.grow(Running { value: result, view, size: one, stored: None }, &mut ops)?;
+            let epilogue = self.builder.epilogue(&node.name, ops);
+            self.builder.step(
+                &node.name,
+                StepKind::ReduceChannels { input: place.buffer, reduction, epilogue },
+            );
+            return Ok(());
+        }
+        if !over_pixels || !matches!(kind, ReduceKind::Mean | ReduceKind::Max) {
+            return Err(self.unsupported(
+                index,
+                format!(
+                    "{kind:?} over axes {axes:?} of {:?}: only means and maxima over all pixels, or \
+                     reductions over the channels, are there",
+                    self.shape(input)
+                ),
+            ));
+        }
+        let pool = PoolGeometry {
+            kernel: [size[0], size[1]],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [0; 4],
+        };
+        let view = View::row_major(self.shape(result));
+        self.done[index] = true;
+        let running = Running { value: result, view, size: [1, 1, size[2]], stored: None };
+        self.grow(running, &mut ops)?;
+        let epilogue = self.builder.epilogue(&node.name, ops);
+        let input = place.buffer;
+        let kind = if kind == ReduceKind::Max {
+            StepKind::MaxPool { input, pool, epilogue }
+        } else {
+            StepKind::AveragePool { input, pool, count_include_pad: false, epilogue }
+        };
+        self.builder.step(&node.name, kind);
+        Ok(())
+    }
+}

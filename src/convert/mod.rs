@@ -1,0 +1,74 @@
+//! Turns a [`Graph`] into a [`Program`]: what the network means into what the machine does.
+//!
+//! The passes, in order, each in its own file:
+//!
+//! 1. `fold`: constants and shapes.
+//! 2. `signs`: every spelling of a binarisation becomes one operator; `units` does the same for
+//!    two-slope activations, `pads` moves padding behind the sign; `clean` removes what is left over.
+//! 3. `lower`: layers whose weights (`weights`) and inputs (`facts`) take two values become binary;
+//!    transpositions and reshapes dissolve into views (`view`); what follows a layer (`chain`)
+//!    becomes its epilogue, or, where it leads to a sign, a threshold found by search (`threshold`).
+
+mod chain;
+mod clean;
+mod error;
+mod facts;
+mod fold;
+mod lower;
+mod pads;
+mod report;
+mod signs;
+mod threshold;
+mod units;
+mod view;
+mod weights;
+
+pub use error::{ConvertError, UnsupportedNode};
+pub use report::{LayerReport, MacCount, Report};
+
+use crate::{
+    graph::Graph,
+    program::{Metadata, Program},
+};
+
+/// Choices of a conversion.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConvertOptions {
+    /// Whether an approximate or guessed step is an error.
+    pub strict: bool,
+    /// Whether float weights are stored as f16 (approximate).
+    pub f16: bool,
+    /// Preprocessing and labels to store in the model.
+    pub metadata: Metadata,
+}
+
+/// A converted network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversion {
+    /// What the runtime executes.
+    pub program: Program,
+    /// What became of each layer.
+    pub report: Report,
+}
+
+/// Converts a network.
+///
+/// # Errors
+/// [`ConvertError`], naming the nodes that cannot be converted and why.
+pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion, ConvertError> {
+    let mut notes = report::Notes::default();
+    let shapes = fold::fold_constants(&mut graph)?;
+    clean::clean(&mut graph, &shapes);
+    let ambiguous_signs = signs::canonicalise_signs(&mut graph, &mut notes)?;
+    units::canonicalise_units(&mut graph);
+    pads::move_pads_behind_steps(&mut graph);
+    let shapes = fold::fold_constants(&mut graph)?;
+    clean::clean(&mut graph, &shapes);
+    let conversion = lower::lower(&graph, options, &ambiguous_signs, notes)?;
+    if options.strict
+        && let Some(warning) = conversion.report.warnings.first()
+    {
+        return Err(ConvertError::Strict { warning: warning.clone() });
+    }
+    Ok(conversion)
+}

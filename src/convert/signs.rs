@@ -1,0 +1,190 @@
+//! Recognises a binarisation in all its spellings and writes it as [`Op::Step`].
+//!
+//! | in the graph | becomes |
+//! |---|---|
+//! | `Where(x >= c, high, low)`, also `>`, `<`, `<=`, and with the operands exchanged | `Step(x - c)` |
+//! | `Cast(x >= c)` | `Step(x - c)` with values 0 and 1 |
+//! | `Sign(Sign(x) + c)`, `0 < abs(c) < 1` (tf2onnx of larq's sign) | `Step(x)` |
+//! | `Sign(x)` | `Step(x)`: +1 at zero |
+//! | `BipolarQuant(x, s)` (QONNX) | `Step(x)` with values -s and s |
+//! | `(s - o) + o`, `o + (s - o)` (straight-through estimator) | `s` |
+//!
+//! `x >= c` is `x - c >= 0` exactly: with subnormals, a difference of two floats rounds to zero only
+//! if it is zero.
+
+use std::collections::HashSet;
+
+use crate::graph::{BinaryOp, DataType, Graph, Node, Op, UnaryOp, ValueId};
+
+use super::{
+    ConvertError, chain::uniform_constant, facts::non_negative, fold::replace_uses, report::Notes,
+};
+
+/// Rewrites all spellings; see the module.
+///
+/// # Errors
+/// A `Sign` of values that are never negative: it would be 0 or +1, not -1 or +1.
+pub(super) fn canonicalise_signs(
+    graph: &mut Graph,
+    notes: &mut Notes,
+) -> Result<HashSet<ValueId>, ConvertError> {
+    let mut ambiguous = HashSet::new();
+    rewrite_nodes(graph, |graph, index| rewrite_comparison(graph, index));
+    rewrite_nodes(graph, |graph, index| rewrite_double_sign(graph, index));
+    rewrite_nodes(graph, |graph, index| rewrite_bipolar_quant(graph, index));
+    for index in 0..graph.nodes.len() {
+        let node = &graph.nodes[index];
+        if node.op != Op::Unary(UnaryOp::Sign) {
+            continue;
+        }
+        let Some(x) = node.input(0) else { continue };
+        if non_negative(graph, x) {
+            return Err(ConvertError::NonNegativeSign {
+                node: node.name.clone(),
+                input: graph.value_name(x).to_owned(),
+            });
+        }
+        ambiguous.insert(node.output());
+        graph.nodes[index].op = Op::Step { at_least: true, low: -1.0, high: 1.0 };
+    }
+    collapse_straight_through(graph);
+    let _ = notes;
+    Ok(ambiguous)
+}
+
+/// What a rewrite of one node does: perhaps a node to insert before it, and its new operator and
+/// first operand.
+struct Rewrite {
+    before: Option<Node>,
+    op: Op,
+    input: ValueId,
+}
+
+/// Applies a rewrite wherever it fits; the results keep their ids.
+fn rewrite_nodes(
+    graph: &mut Graph,
+    rewrite: impl Fn(&mut Graph, usize) -> Option<Rewrite>,
+) {
+    let mut index = 0;
+    while index < graph.nodes.len() {
+        if let Some(found) = rewrite(graph, index) {
+            graph.nodes[index].op = found.op;
+            graph.nodes[index].inputs = vec![Some(found.input)];
+            if let Some(node) = found.before {
+                graph.nodes.insert(index, node);
+                index += 1;
+            }
+        }
+        index += 1;
+    }
+}
+
+/// The node that computes a value.
+fn producer(graph: &Graph, value: ValueId) -> Option<&Node> {
+    graph.nodes.iter().find(|node| node.outputs.contains(&value))
+}
+
+/// `Where` or `Cast` of a comparison with a constant.
+fn rewrite_comparison(graph: &mut Graph, index: usize) -> Option<Rewrite> {
+    let node = &graph.nodes[index];
+    let condition = node.input(0)?;
+    let (if_true, if_false) = match &node.op {
+        Op::Where => {
+            (uniform_constant(graph, node.input(1)?)?, uniform_constant(graph, node.input(2)?)?)
+        }
+        Op::Cast { to: DataType::F32 } => (1.0, 0.0),
+        _ => return None,
+    };
+    let comparison = producer(graph, condition)?;
+    let Op::Binary(mut op) = comparison.op else { return None };
+    let (mut x, mut c) = (comparison.input(0)?, comparison.input(1)?);
+    if graph.constant(x).is_some() {
+        // `c < x` is `x > c`.
+        std::mem::swap(&mut x, &mut c);
+        op = match op {
+            BinaryOp::Greater => BinaryOp::Less,
+            BinaryOp::GreaterOrEqual => BinaryOp::LessOrEqual,
+            BinaryOp::Less => BinaryOp::Greater,
+            BinaryOp::LessOrEqual => BinaryOp::GreaterOrEqual,
+            _ => return None,
+        };
+    }
+    graph.constant(c)?.f32().ok()?;
+    // `x < c` is "not x >= c": the same step with the values exchanged.
+    let (at_least, low, high) = match op {
+        BinaryOp::GreaterOrEqual => (true, if_false, if_true),
+        BinaryOp::Greater => (false, if_false, if_true),
+        BinaryOp::Less => (true, if_true, if_false),
+        BinaryOp::LessOrEqual => (false, if_true, if_false),
+        _ => return None,
+    };
+    let op = Op::Step { at_least, low, high };
+    if uniform_constant(graph, c) == Some(0.0) {
+        return Some(Rewrite { before: None, op, input: x });
+    }
+    let name = format!("{}.shift", graph.nodes[index].name);
+    let shifted = graph.add_value(name.clone());
+    let before = Node {
+        name,
+        op: Op::Binary(BinaryOp::Sub),
+        inputs: vec![Some(x), Some(c)],
+        outputs: vec![shifted],
+    };
+    Some(Rewrite { before: Some(before), op, input: shifted })
+}
+
+/// `Sign(Sign(x) + c)` with `0 < |c| < 1`: the shift only decides what zero becomes.
+fn rewrite_double_sign(graph: &mut Graph, index: usize) -> Option<Rewrite> {
+    let node = &graph.nodes[index];
+    if node.op != Op::Unary(UnaryOp::Sign) {
+        return None;
+    }
+    let sum = producer(graph, node.input(0)?)?;
+    let (inner, shift) = match (&sum.op, sum.input(0)?, sum.input(1)?) {
+        (Op::Binary(BinaryOp::Add), a, b) => match uniform_constant(graph, b) {
+            Some(shift) => (a, shift),
+            None => (b, uniform_constant(graph, a)?),
+        },
+        (Op::Binary(BinaryOp::Sub), a, b) => (a, -uniform_constant(graph, b)?),
+        _ => return None,
+    };
+    let inner = producer(graph, inner)?;
+    if inner.op != Op::Unary(UnaryOp::Sign) || shift == 0.0 || shift.abs() >= 1.0 {
+        return None;
+    }
+    let op = Op::Step { at_least: shift > 0.0, low: -1.0, high: 1.0 };
+    Some(Rewrite { before: None, op, input: inner.input(0)? })
+}
+
+/// QONNX `BipolarQuant` with one scale.
+fn rewrite_bipolar_quant(graph: &mut Graph, index: usize) -> Option<Rewrite> {
+    let node = &graph.nodes[index];
+    if node.op != Op::BipolarQuant {
+        return None;
+    }
+    let scale = uniform_constant(graph, node.input(1)?)?;
+    let op = Op::Step { at_least: true, low: -scale, high: scale };
+    Some(Rewrite { before: None, op, input: node.input(0)? })
+}
+
+/// `(s - o) + o`, where `s` is a step: what a straight-through estimator leaves in a traced graph.
+/// In exact arithmetic, and for ±1 in floats, it is `s`.
+fn collapse_straight_through(graph: &mut Graph) {
+    for index in 0..graph.nodes.len() {
+        let node = &graph.nodes[index];
+        if node.op != Op::Binary(BinaryOp::Add) {
+            continue;
+        }
+        let (Some(a), Some(b)) = (node.input(0), node.input(1)) else { continue };
+        let sum = node.output();
+        let step = [(a, b), (b, a)].into_iter().find_map(|(difference, o)| {
+            let node = producer(graph, difference)?;
+            let is_difference = node.op == Op::Binary(BinaryOp::Sub) && node.input(1) == Some(o);
+            let step = node.input(0).filter(|_| is_difference)?;
+            matches!(producer(graph, step)?.op, Op::Step { .. }).then_some(step)
+        });
+        if let Some(step) = step {
+            replace_uses(graph, sum, step);
+        }
+    }
+}

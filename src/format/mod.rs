@@ -1,0 +1,36 @@
+//! The `.bnn` file: a converted network in one checked, compact file.
+//!
+//! `docs/format.md` specifies it well enough for a reader in another language. A file is a fixed
+//! preamble, a compressed JSON header (the [`Program`] and a table of its tensors) and one aligned
+//! blob per tensor. [`read`] validates everything before it hands anything out, the meaning of the
+//! program included, and never allocates more than a small multiple of the file's size.
+
+mod error;
+mod file;
+mod header;
+mod reader;
+mod writer;
+
+pub use error::FormatError;
+pub use file::write_file;
+pub use header::TensorRecord;
+pub use reader::{FileSummary, inspect, read};
+pub use writer::write;
+
+use crate::program::Program;
+
+/// First bytes of every file. The byte above 127 and the line ends reveal transfers that treat
+/// the file as text.
+pub const MAGIC: [u8; 8] = *b"\x89BNN\r\n\x1a\n";
+
+/// Major version of the format: a reader refuses every other one.
+pub const MAJOR_VERSION: u16 = 1;
+
+/// Minor version of the format: it rises when something is added that older readers may ignore.
+pub const MINOR_VERSION: u16 = 0;
+
+/// Every blob starts at a multiple of this.
+pub const BLOB_ALIGNMENT: u64 = 64;
+
+/// Largest uncompressed header that is read or written.
+pub const MAX_HEADER_BYTES: u32 = 32 << 20;

@@ -1,0 +1,212 @@
+//! Bytes to program.
+
+use serde::Serialize;
+
+use super::FormatError;
+use super::header::{Header, Preamble, TensorRecord, aligned, decompress};
+use crate::program::{Program, Tensor, TensorData, TensorKind};
+
+/// What a file holds, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileSummary {
+    /// Major and minor version of the format.
+    pub version: [u16; 2],
+    /// Length of the file.
+    pub file_bytes: u64,
+    /// Length of the JSON header.
+    pub header_bytes: u64,
+    /// Length of the JSON header as it lies in the file.
+    pub compressed_header_bytes: u64,
+    /// CRC-32 of the preamble and the compressed header.
+    pub header_crc32: u32,
+    /// Start of the blob section, from which the tensors' offsets count.
+    pub blob_section: u64,
+    /// The tensors, in the order of the file and of [`Program::tensors`].
+    pub tensors: Vec<TensorRecord>,
+}
+
+/// The program that a file holds.
+///
+/// The bytes may have any alignment. Everything is checked first: lengths, checksums, places and
+/// sizes of the tensors, padding, and the program by [`Program::validate`].
+///
+/// # Errors
+/// A [`FormatError`] that says what is wrong. No input makes this panic.
+pub fn read(bytes: &[u8]) -> Result<Program, FormatError> {
+    let file = Checked::new(bytes)?;
+    let mut program = file.header.program;
+    program.tensors = file
+        .header
+        .tensors
+        .into_iter()
+        .zip(file.blobs)
+        .map(|(record, blob)| to_tensor(record, blob))
+        .collect::<Result<_, _>>()?;
+    program.validate()?;
+    Ok(program)
+}
+
+/// Describes a file, after the same checks of the container as [`read`] makes.
+///
+/// # Errors
+/// A [`FormatError`] that says what is wrong. No input makes this panic.
+pub fn inspect(bytes: &[u8]) -> Result<FileSummary, FormatError> {
+    let file = Checked::new(bytes)?;
+    Ok(FileSummary {
+        version: [file.preamble.major, file.preamble.minor],
+        file_bytes: file.preamble.file_bytes,
+        header_bytes: file.preamble.json_bytes.into(),
+        compressed_header_bytes: file.preamble.compressed_bytes.into(),
+        header_crc32: file.preamble.crc32,
+        blob_section: file.blob_section,
+        tensors: file.header.tensors,
+    })
+}
+
+/// A file whose container holds together: every blob lies where it should and has its checksum.
+struct Checked<'a> {
+    preamble: Preamble,
+    header: Header,
+    blob_section: u64,
+    /// One for each entry of the tensor table.
+    blobs: Vec<&'a [u8]>,
+}
+
+impl<'a> Checked<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let (preamble, compressed) = Preamble::parse(bytes)?;
+        let json = decompress(compressed, preamble.json_bytes)?;
+        let header: Header = serde_json::from_slice(&json)
+            .map_err(|error| FormatError::Header(error.to_string()))?;
+
+        let header_end = Preamble::BYTES + compressed.len();
+        let blob_section = aligned(header_end as u64);
+        let Some(section_bytes) = preamble.file_bytes.checked_sub(blob_section) else {
+            return Err(FormatError::Length {
+                found: preamble.file_bytes,
+                expected: blob_section,
+            });
+        };
+        check_zero(bytes, header_end as u64, blob_section)?;
+        let mut blobs = Vec::with_capacity(header.tensors.len());
+        // Relative to the blob section, as the offsets are.
+        let mut end = 0;
+        for record in &header.tensors {
+            let fail = |what: String| FormatError::Tensor {
+                name: record.name.clone(),
+                what,
+            };
+            // One legal place for each blob: this rules out overlaps, gaps and odd alignments.
+            let start = aligned(end);
+            if record.offset != start {
+                return Err(fail(format!(
+                    "starts at {}, expected {start}",
+                    record.offset
+                )));
+            }
+            check_size(record).map_err(fail)?;
+            let previous_end = end;
+            end = match start.checked_add(record.bytes) {
+                Some(end) if end <= section_bytes => end,
+                _ => {
+                    return Err(fail(format!(
+                        "{} bytes from {start}, expected at most {section_bytes} in all",
+                        record.bytes
+                    )));
+                }
+            };
+            check_zero(bytes, blob_section + previous_end, blob_section + start)?;
+            let blob = &bytes[(blob_section + start) as usize..(blob_section + end) as usize];
+            let crc32 = crc32fast::hash(blob);
+            if crc32 != record.crc32 {
+                return Err(FormatError::Checksum {
+                    what: format!("tensor '{}'", record.name),
+                    found: crc32,
+                    expected: record.crc32,
+                });
+            }
+            blobs.push(blob);
+        }
+        if end != section_bytes {
+            return Err(FormatError::Length {
+                found: preamble.file_bytes,
+                expected: blob_section + end,
+            });
+        }
+        Ok(Self {
+            preamble,
+            header,
+            blob_section,
+            blobs,
+        })
+    }
+}
+
+/// Checks that the bytes from `start` to `end`, both within the file, are zero.
+fn check_zero(bytes: &[u8], start: u64, end: u64) -> Result<(), FormatError> {
+    if bytes[start as usize..end as usize]
+        .iter()
+        .any(|&byte| byte != 0)
+    {
+        return Err(FormatError::Padding(end));
+    }
+    Ok(())
+}
+
+/// Checks the stated length against kind and shape.
+fn check_size(record: &TensorRecord) -> Result<(), String> {
+    let elements = record
+        .shape
+        .iter()
+        .try_fold(1_u64, |product, &extent| product.checked_mul(extent))
+        .filter(|&elements| usize::try_from(elements).is_ok())
+        .ok_or_else(|| format!("shape {:?} overflows", record.shape))?;
+    let expected = match record.kind {
+        TensorKind::F32 | TensorKind::I32 => elements.checked_mul(4),
+        TensorKind::F16 => elements.checked_mul(2),
+        TensorKind::Bits => Some(elements.div_ceil(64) * 8),
+    };
+    if expected != Some(record.bytes) {
+        let expected = expected.map_or("more than 2^64".to_owned(), |bytes| bytes.to_string());
+        return Err(format!(
+            "{} bytes, expected {expected} for shape {:?}",
+            record.bytes, record.shape
+        ));
+    }
+    Ok(())
+}
+
+/// Decodes a blob whose length fits kind and shape.
+fn to_tensor(record: TensorRecord, blob: &[u8]) -> Result<Tensor, FormatError> {
+    let data = match record.kind {
+        TensorKind::F32 => TensorData::F32(elements(blob, f32::from_le_bytes)),
+        TensorKind::F16 => TensorData::F16(elements(blob, u16::from_le_bytes)),
+        TensorKind::I32 => TensorData::I32(elements(blob, i32::from_le_bytes)),
+        TensorKind::Bits => TensorData::Bits(elements(blob, u64::from_le_bytes)),
+    };
+    // No extent overflows: their product does not, unless one is 0, and then validation refuses.
+    let shape = record
+        .shape
+        .iter()
+        .map(|&extent| usize::try_from(extent))
+        .collect::<Result<_, _>>();
+    match shape {
+        Ok(shape) => Ok(Tensor {
+            name: record.name,
+            shape,
+            data,
+        }),
+        Err(_) => Err(FormatError::Tensor {
+            what: format!("shape {:?} overflows", record.shape),
+            name: record.name,
+        }),
+    }
+}
+
+fn elements<const N: usize, T>(blob: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> {
+    blob.as_chunks::<N>()
+        .0
+        .iter()
+        .map(|&bytes| decode(bytes))
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! Convolution.
+
+use super::{Operands, Reason};
+use crate::graph::{ConvAttributes, Tensor};
+use std::ops::Range;
+
+/// `y[o][oy][ox] = bias[o] + sum over ky, kx, c of w[o][c][ky][kx] * x[c][iy][ix]` with
+/// `iy = oy * stride + ky * dilation - pad`, over the taps that lie in the map: each product is added
+/// by a fused multiply-add, in the order in which the sum is written, starting at +0; the bias comes
+/// last.
+pub(super) fn convolve(
+    attributes: &ConvAttributes,
+    operands: &Operands<'_>,
+    shape: Vec<usize>,
+) -> Result<Tensor, Reason> {
+    let ConvAttributes {
+        kernel,
+        stride,
+        dilation,
+        pads,
+        groups,
+    } = *attributes;
+    let (x, weights) = (operands.f32(0)?, operands.f32(1)?);
+    let bias = operands.optional(2).map(Tensor::f32).transpose()?;
+    let (x_shape, weights_shape) = (operands.get(0)?.shape(), operands.get(1)?.shape());
+    let (in_channels, height, width) = (x_shape[1], x_shape[2], x_shape[3]);
+    let (out_channels, group_inputs) = (weights_shape[0], weights_shape[1]);
+    let (out_height, out_width) = (shape[2], shape[3]);
+    let map = height * width;
+    let taps = kernel[0] * kernel[1];
+
+    let mut y = vec![0.0_f32; shape.iter().product()];
+    if y.is_empty() {
+        return Ok(Tensor::from_f32(shape, y)?);
+    }
+    for (plane, sums) in y.chunks_exact_mut(out_height * out_width).enumerate() {
+        let (image, o) = (plane / out_channels, plane % out_channels);
+        let first_input = o / (out_channels / groups) * group_inputs;
+        for ky in 0..kernel[0] {
+            let rows = inside(height, ky * dilation[0], pads[0], stride[0], out_height);
+            for kx in 0..kernel[1] {
+                let columns = inside(width, kx * dilation[1], pads[1], stride[1], out_width);
+                if columns.is_empty() {
+                    continue;
+                }
+                let first_column = columns.start * stride[1] + kx * dilation[1] - pads[1];
+                for c in 0..group_inputs {
+                    let weight = weights[(o * group_inputs + c) * taps + ky * kernel[1] + kx];
+                    let input = &x[(image * in_channels + first_input + c) * map..][..map];
+                    for oy in rows.clone() {
+                        let iy = oy * stride[0] + ky * dilation[0] - pads[0];
+                        let row = &input[iy * width + first_column..(iy + 1) * width];
+                        let sums = &mut sums[oy * out_width..][columns.clone()];
+                        for (sum, &value) in sums.iter_mut().zip(row.iter().step_by(stride[1])) {
+                            *sum = weight.mul_add(value, *sum);
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(bias) = bias {
+            for sum in sums {
+                *sum += bias[o];
+            }
+        }
+    }
+    Ok(Tensor::from_f32(shape, y)?)
+}
+
+/// The output positions at which the tap `offset` pixels into the window lies in the map.
+fn inside(size: usize, offset: usize, pad: usize, stride: usize, outputs: usize) -> Range<usize> {
+    // pad <= output * stride + offset < size + pad
+    let first = pad.saturating_sub(offset).div_ceil(stride);
+    let end = (size + pad)
+        .saturating_sub(offset)
+        .div_ceil(stride)
+        .min(outputs);
+    first..end.max(first)
+}

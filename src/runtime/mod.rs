@@ -1,0 +1,31 @@
+//! Loads models and runs them.
+//!
+//! A [`Model`] is a checked program; it can be shared between threads and copied at no cost. A
+//! [`Session`] holds what one run at a time needs: the weights packed for one instruction set (shared
+//! with the other sessions of the model), the arena of feature maps, and threads if it is given any.
+//!
+//! The results do not depend on the instruction set, the number of threads or the size of the
+//! batch: they are the same to the bit. (The exception is float convolutions on
+//! [`Isa::V2`](crate::Isa::V2), which has no fused multiply-add instruction, where `bnn_kernels` says
+//! so.)
+
+mod access;
+mod arena;
+mod binding;
+mod engine;
+mod error;
+mod execute;
+mod few;
+mod info;
+mod memory;
+mod model;
+mod options;
+mod prepare;
+mod rows;
+mod session;
+
+pub use error::RunError;
+pub use info::{Profile, StepInfo};
+pub use model::Model;
+pub use options::SessionOptions;
+pub use session::{Prediction, Session};

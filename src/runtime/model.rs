@@ -1,0 +1,189 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bnn_kernels::Isa;
+
+use super::{Session, SessionOptions, engine::Engine};
+use crate::{
+    Error, format,
+    program::{Port, Preprocessing, Program},
+};
+
+/// A converted network, ready to make [`Session`]s of.
+///
+/// Cloning is cheap: clones share everything. Threads may share a model or have a clone each.
+///
+/// ```no_run
+/// use bnn::{Model, SessionOptions};
+///
+/// # fn main() -> Result<(), bnn::Error> {
+/// let model = Model::open("network.bnn")?;
+/// for port in model.inputs() {
+///     println!("{}: {:?}", port.name, port.shape);
+/// }
+/// let mut session = model.session(&SessionOptions::default())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Model {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    program: Program,
+    file_bytes: usize,
+    /// Packed weights and memory plans of the instruction sets asked for so far.
+    engines: Mutex<BTreeMap<Isa, Arc<Engine>>>,
+}
+
+impl Model {
+    /// Reads and checks a `.bnn` file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Model`] (which names the file) if it is broken.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        Self::from_file(path, &bytes)
+    }
+
+    /// Reads and checks a `.bnn` file through a mapping instead of a copy in memory. Nothing of the
+    /// mapping is kept.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    ///
+    /// # Safety
+    /// While this call runs, no process may change or truncate the file: what was checked would not
+    /// be what is used, and reading past a new end kills the process.
+    pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: the caller has promised that nobody changes the file during this call, and the
+        // mapping ends with it.
+        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+        Self::from_file(path, &bytes)
+    }
+
+    /// Checks the contents of a `.bnn` file, which may lie at any address (so `include_bytes!` will
+    /// do).
+    ///
+    /// # Errors
+    /// [`Error::Format`] if they are broken.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Ok(Self::new(format::read(bytes)?, bytes.len()))
+    }
+
+    /// Checks a program that was made in memory.
+    ///
+    /// ```
+    /// use bnn::{Model, SessionOptions, program::*};
+    ///
+    /// let map = Buffer { kind: BufferKind::F32, height: 1, width: 1, channels: 3 };
+    /// let port = |name: &str, buffer| Port { name: name.into(), shape: vec![3], buffer };
+    /// let program = Program {
+    ///     inputs: vec![port("x", BufferId(0))],
+    ///     outputs: vec![port("y", BufferId(1))],
+    ///     buffers: vec![map, map],
+    ///     steps: vec![Step {
+    ///         name: "probabilities".into(),
+    ///         kind: StepKind::Softmax { input: BufferId(0), output: BufferId(1), log: false },
+    ///     }],
+    ///     ..Program::default()
+    /// };
+    /// let mut session = Model::from_program(program)?.session(&SessionOptions::default())?;
+    /// assert_eq!(session.run(&[0.5, 0.5, f32::MIN])?, [0.5, 0.5, 0.0]);
+    /// # Ok::<(), bnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Program`] if it makes no sense.
+    pub fn from_program(program: Program) -> Result<Self, Error> {
+        program.validate()?;
+        Ok(Self::new(program, 0))
+    }
+
+    fn from_file(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let program = format::read(bytes)
+            .map_err(|source| Error::Model { path: path.to_owned(), source })?;
+        Ok(Self::new(program, bytes.len()))
+    }
+
+    fn new(program: Program, file_bytes: usize) -> Self {
+        let engines = Mutex::default();
+        Self { shared: Arc::new(Shared { program, file_bytes, engines }) }
+    }
+
+    /// The steps, buffers and constants of the network.
+    pub fn program(&self) -> &Program {
+        &self.shared.program
+    }
+
+    /// Length of the file that the model came from; 0 for a program made in memory.
+    pub fn file_bytes(&self) -> usize {
+        self.shared.file_bytes
+    }
+
+    /// What the caller hands over.
+    pub fn inputs(&self) -> &[Port] {
+        &self.program().inputs
+    }
+
+    /// What the caller gets back.
+    pub fn outputs(&self) -> &[Port] {
+        &self.program().outputs
+    }
+
+    /// Names of the classes, in the order of the output; empty if the file has none.
+    pub fn labels(&self) -> &[String] {
+        &self.program().metadata.labels
+    }
+
+    /// How a picture becomes the input, if the file says so.
+    pub fn preprocessing(&self) -> Option<&Preprocessing> {
+        self.program().metadata.preprocessing.as_ref()
+    }
+
+    /// Makes a session. The first one on an instruction set packs the weights for it, the following
+    /// ones share them.
+    ///
+    /// # Errors
+    /// [`Error::Isa`] if this processor lacks the instruction set, [`Error::Run`] if a kernel refuses
+    /// the network, it needs more memory than the options allow, or threads cannot be started.
+    pub fn session(&self, options: &SessionOptions) -> Result<Session, Error> {
+        let isa = match options.isa {
+            Some(isa) => isa.require()?,
+            None => Isa::best(),
+        };
+        Session::new(self.clone(), self.engine(isa)?, options)
+    }
+
+    fn engine(&self, isa: Isa) -> Result<Arc<Engine>, Error> {
+        // A panic while the lock was held cannot have left the map half changed.
+        let mut engines = self.shared.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engines.get(&isa) {
+            return Ok(Arc::clone(engine));
+        }
+        let engine = Arc::new(Engine::new(self.program(), isa)?);
+        engines.insert(isa, Arc::clone(&engine));
+        Ok(engine)
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.program().name)
+            .field("steps", &self.program().steps.len())
+            .field("file_bytes", &self.file_bytes())
+            .finish_non_exhaustive()
+    }
+}

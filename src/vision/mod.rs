@@ -1,0 +1,12 @@
+//! From a picture file to the input of a network, and from its scores to an answer.
+//!
+//! Pixels are what Pillow would give, to the bit: the accuracy of a network is measured with the
+//! preprocessing it was trained with, and another resampling filter costs points.
+
+mod decode;
+mod error;
+mod image;
+
+pub use decode::{decode, decode_file};
+pub use error::ImageError;
+pub use image::Image;
