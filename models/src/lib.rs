@@ -9,8 +9,11 @@ mod weights;
 pub use resnet_e::ResNetE18;
 pub use weights::{ModelError, TensorProblem};
 
+use bnn::convert::{ConvertError, ConvertOptions, convert};
+use bnn::format::{self, FormatError};
 use bnn::graph::Graph;
 use bnn::program::{ChannelOrder, Interpolation, Metadata, Preprocessing, Resize, ResizeRounding};
+use thiserror::Error;
 
 /// Name of the default model.
 pub const DEFAULT_NAME: &str = "resnete18-w32-cifar10";
@@ -18,8 +21,44 @@ pub const DEFAULT_NAME: &str = "resnete18-w32-cifar10";
 /// Trained weights of the default model, signs packed; see [`ResNetE18::build`].
 static DEFAULT_WEIGHTS: &[u8] = include_bytes!("../default/resnete18-w32-cifar10.safetensors");
 
+/// The default model, converted.
+static DEFAULT_MODEL: &[u8] = include_bytes!("../default/resnete18-w32-cifar10.bnn");
+
 /// Height and width of the default model's input.
 const DEFAULT_INPUT: [u32; 2] = [32, 32];
+
+/// Why the default model cannot be converted afresh.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Its graph cannot be built.
+    #[error(transparent)]
+    Weights(#[from] ModelError),
+    /// Its graph cannot be converted.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// The program cannot be written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+/// The default model as a `.bnn` file, for `bnn::Model::from_bytes`.
+pub fn default_model() -> &'static [u8] {
+    DEFAULT_MODEL
+}
+
+/// Converts the default model afresh from its trained weights, in strict mode and with full-precision
+/// floats. The result is [`default_model`], byte for byte, unless the converter or the format has
+/// changed since that file was written (`cargo xtask default-model` writes it).
+///
+/// # Errors
+/// If the graph cannot be built, converted or written.
+pub fn build_default_model() -> Result<Vec<u8>, BuildError> {
+    let options =
+        ConvertOptions { strict: true, metadata: default_metadata(), ..ConvertOptions::default() };
+    let conversion = convert(default_graph()?, &options)?;
+    Ok(format::write(&conversion.program)?)
+}
 
 /// What the default model means: its graph with the trained weights.
 ///
