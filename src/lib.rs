@@ -4,6 +4,7 @@ pub mod convert;
 mod error;
 pub mod format;
 pub mod graph;
+pub mod import;
 pub mod program;
 pub mod reference;
 pub mod runtime;

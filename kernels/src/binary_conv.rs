@@ -3,26 +3,68 @@
 //! With `s_w = ±1` the weights and `x` the input by its alphabet, the accumulator is the exact integer
 //! `v = sum of s_w * x` over the taps of a window.
 
+/// Calls `$tile::<PIXELS, VECTORS>` with the sizes at hand. The caller's `self.simd` proves the
+/// features that `$tile` is compiled for.
+#[cfg(target_arch = "x86_64")]
+macro_rules! by_tile_size {
+    ($tile:ident $args:tt, $pixels:expr => $counts:tt, $vectors:expr => [$($size:literal),+]) => {
+        match $vectors {
+            $($size => by_tile_size!(@pixels $tile $args, $pixels, $counts, $size),)+
+            other => unreachable!("blocks have no {other} vectors"),
+        }
+    };
+    (@pixels $tile:ident $args:tt, $pixels:expr, [$($count:literal),+], $vectors:literal) => {
+        match $pixels {
+            // SAFETY: the `self.simd` at hand proves the features.
+            $($count => unsafe { $tile::<$count, $vectors> $args },)+
+            other => unreachable!("tiles have no {other} pixels"),
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod lut4;
+#[cfg(target_arch = "x86_64")]
+mod padded_map;
+#[cfg(target_arch = "x86_64")]
+mod popcount_lanes;
 mod reference;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 use crate::{
     Alphabet, ConvGeometry, GeometryError, Isa, KernelError, PadValue, bit_string::count_ones,
     border::taps_inside, words_per_pixel,
 };
 use reference::Reference;
-use std::ops::Range;
+use std::{fmt::Debug, ops::Range};
+
+/// A kernel with the packed weights of a layer. [`BinaryConv`] has checked all lengths.
+trait PackedKernel: Debug + Send + Sync {
+    /// For profiles.
+    fn name(&self) -> &'static str;
+    /// Bytes of weights and tables.
+    fn packed_bytes(&self) -> usize;
+    /// Words of the private layout of a map.
+    fn scratch_len(&self) -> usize;
+    /// Writes the private layout.
+    fn prepare(&self, input: &[u64], scratch: &mut [u64]);
+    /// Computes some rows of accumulators.
+    fn accumulate(&self, scratch: &[u64], rows: Range<usize>, out: &mut [i32]);
+}
 
 /// A binary convolution (or dense layer: kernel as large as the map), with its weights packed for one
 /// instruction set.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct BinaryConv {
     geometry: ConvGeometry,
-    kernel: Kernel,
-}
-
-#[derive(Debug, Clone)]
-enum Kernel {
-    Reference(Reference),
+    kernel: Box<dyn PackedKernel>,
 }
 
 impl BinaryConv {
@@ -41,7 +83,7 @@ impl BinaryConv {
     ) -> Result<Self, KernelError> {
         isa.require()?;
         check(&geometry, weights)?;
-        let kernel = Kernel::Reference(Reference::new(&geometry, pad, alphabet, weights));
+        let kernel = choose(isa, &geometry, pad, alphabet, weights);
         Ok(Self { geometry, kernel })
     }
 
@@ -52,23 +94,17 @@ impl BinaryConv {
 
     /// Name of the kernel, for profiles.
     pub fn kernel_name(&self) -> &'static str {
-        match &self.kernel {
-            Kernel::Reference(_) => "reference",
-        }
+        self.kernel.name()
     }
 
     /// Bytes that the packed weights take.
     pub fn packed_bytes(&self) -> usize {
-        match &self.kernel {
-            Kernel::Reference(kernel) => kernel.packed_bytes(),
-        }
+        self.kernel.packed_bytes()
     }
 
     /// Words of scratch memory that [`BinaryConv::prepare`] fills.
     pub fn scratch_len(&self) -> usize {
-        match &self.kernel {
-            Kernel::Reference(kernel) => kernel.scratch_len(),
-        }
+        self.kernel.scratch_len()
     }
 
     /// Brings a map of bits into the private layout of the kernel: once per image, before
@@ -82,10 +118,8 @@ impl BinaryConv {
             scratch.len() >= self.scratch_len(),
             "scratch words of the kernel"
         );
-        let scratch = &mut scratch[..self.scratch_len()];
-        match &self.kernel {
-            Kernel::Reference(_) => scratch.copy_from_slice(input),
-        }
+        self.kernel
+            .prepare(input, &mut scratch[..self.scratch_len()]);
     }
 
     /// Computes the accumulators of some rows of the output, `[rows][out_width][out_channels]`, from
@@ -99,9 +133,8 @@ impl BinaryConv {
             scratch.len() >= self.scratch_len(),
             "scratch words of the kernel"
         );
-        match &self.kernel {
-            Kernel::Reference(kernel) => kernel.accumulate(scratch, rows, out),
-        }
+        self.kernel
+            .accumulate(&scratch[..self.scratch_len()], rows, out);
     }
 
     /// Computes `S = sum of s_x` (`s_x = ±1`) over the taps inside the map, for each pixel of some rows
@@ -190,4 +223,92 @@ fn check(geometry: &ConvGeometry, weights: &[u64]) -> Result<(), KernelError> {
         });
     }
     Ok(())
+}
+
+/// The fastest kernel of an instruction set for a layer; the processor has the instruction set.
+#[cfg(target_arch = "x86_64")]
+fn choose(
+    isa: Isa,
+    geometry: &ConvGeometry,
+    pad: PadValue,
+    alphabet: Alphabet,
+    weights: &[u64],
+) -> Box<dyn PackedKernel> {
+    use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+    use lut4::Lut4;
+    use popcount_lanes::PopcountLanes;
+    use tiled::Tiled;
+
+    /// Width of the vectors, and whether their lanes are counters of 32 bits.
+    enum Choice {
+        Lut4V2(V2),
+        Lut4Avx2(Avx2),
+        Lut4Avx512(Avx512),
+        Lanes(Avx512Vpopcnt),
+    }
+
+    let channels = geometry.in_channels / geometry.groups;
+    let outputs = geometry.out_channels / geometry.groups;
+    // Half cycles per tap and pixel: vectors of outputs, units of inputs, half cycles for one of each
+    // (a byte shuffle, or a population count with its share of ports taken by xor and add).
+    let cost = |lanes: usize, bits: usize, half_cycles: usize| {
+        outputs.div_ceil(lanes) * channels.div_ceil(bits) * half_cycles
+    };
+    let v2 = (isa >= Isa::V2).then(V2::detect).flatten();
+    let avx2 = (isa >= Isa::Avx2).then(Avx2::detect).flatten();
+    let avx512 = (isa >= Isa::Avx512).then(Avx512::detect).flatten();
+    let lanes = (isa >= Isa::Avx512Vpopcnt)
+        .then(Avx512Vpopcnt::detect)
+        .flatten();
+    // Among equals the narrowest takes the least memory, so it comes first.
+    let candidates = [
+        v2.map(|proof| (cost(16, 4, 2), Choice::Lut4V2(proof))),
+        avx2.map(|proof| (cost(32, 4, 2), Choice::Lut4Avx2(proof))),
+        avx512.map(|proof| (cost(64, 4, 2), Choice::Lut4Avx512(proof))),
+        lanes.map(|proof| (cost(16, 32, 3), Choice::Lanes(proof))),
+    ];
+    let best = candidates
+        .into_iter()
+        .flatten()
+        .min_by_key(|(cost, _)| *cost);
+    match best.map(|(_, choice)| choice) {
+        None => Box::new(Reference::new(geometry, pad, alphabet, weights)),
+        Some(Choice::Lut4V2(proof)) => Box::new(Tiled::new(
+            Lut4::new(proof, geometry),
+            geometry,
+            pad,
+            alphabet,
+            weights,
+        )),
+        Some(Choice::Lut4Avx2(proof)) => Box::new(Tiled::new(
+            Lut4::new(proof, geometry),
+            geometry,
+            pad,
+            alphabet,
+            weights,
+        )),
+        Some(Choice::Lut4Avx512(proof)) => Box::new(Tiled::new(
+            Lut4::new(proof, geometry),
+            geometry,
+            pad,
+            alphabet,
+            weights,
+        )),
+        Some(Choice::Lanes(proof)) => {
+            let kernel = PopcountLanes::new(proof, geometry);
+            Box::new(Tiled::new(kernel, geometry, pad, alphabet, weights))
+        }
+    }
+}
+
+/// The reference: there are no other kernels for this processor.
+#[cfg(not(target_arch = "x86_64"))]
+fn choose(
+    _isa: Isa,
+    geometry: &ConvGeometry,
+    pad: PadValue,
+    alphabet: Alphabet,
+    weights: &[u64],
+) -> Box<dyn PackedKernel> {
+    Box::new(Reference::new(geometry, pad, alphabet, weights))
 }

@@ -141,3 +141,94 @@ impl BorderClasses {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bit_string::bit;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn geometry(input: [usize; 2], kernel: [usize; 2], pads: [usize; 4]) -> ConvGeometry {
+        ConvGeometry {
+            in_channels: 3,
+            out_channels: 2,
+            input,
+            kernel,
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads,
+            groups: 1,
+        }
+    }
+
+    #[test]
+    fn numbers_of_classes() {
+        let classes =
+            |input, kernel, pads| BorderClasses::new(&geometry(input, kernel, pads)).len();
+        assert_eq!(classes([9, 9], [3, 3], [1; 4]), 9);
+        assert_eq!(classes([1, 1], [3, 3], [1; 4]), 1);
+        assert_eq!(classes([2, 9], [3, 3], [1; 4]), 6);
+        assert_eq!(classes([9, 9], [3, 3], [0; 4]), 1);
+        assert_eq!(classes([9, 9], [3, 3], [0, 0, 1, 1]), 4);
+        assert_eq!(classes([9, 9], [5, 5], [2; 4]), 25);
+        let strided = ConvGeometry {
+            stride: [2, 2],
+            ..geometry([8, 8], [3, 3], [1; 4])
+        };
+        assert_eq!(BorderClasses::new(&strided).len(), 4);
+        let dilated = ConvGeometry {
+            dilation: [4, 4],
+            ..geometry([9, 9], [3, 3], [4; 4])
+        };
+        assert_eq!(BorderClasses::new(&dilated).len(), 9);
+    }
+
+    proptest! {
+        #[test]
+        fn classes_are_the_distinct_sets_of_taps(
+            input in [1..7_usize, 1..7_usize],
+            kernel in [1..5_usize, 1..5_usize],
+            stride in [1..4_usize, 1..4_usize],
+            dilation in [1..4_usize, 1..4_usize],
+            pads in [0..5_usize, 0..5_usize, 0..5_usize, 0..5_usize],
+            words in [any::<u64>(), any::<u64>()],
+        ) {
+            let geometry = ConvGeometry { stride, dilation, ..geometry(input, kernel, pads) };
+            prop_assume!(geometry.validate().is_ok());
+            let products = geometry.products();
+            prop_assert!(2 * products <= 128);
+            let classes = BorderClasses::new(&geometry);
+            let [height, width] = geometry.output();
+            let mut seen = vec![None; classes.len()];
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                let taps: BTreeSet<_> = (0..kernel[0] * kernel[1])
+                    .filter(|tap| {
+                        let y = y * stride[0] + tap / kernel[1] * dilation[0];
+                        let x = x * stride[1] + tap % kernel[1] * dilation[1];
+                        (pads[0]..pads[0] + input[0]).contains(&y)
+                            && (pads[1]..pads[1] + input[1]).contains(&x)
+                    })
+                    .collect();
+                let class = classes.class(y, x);
+                prop_assert_eq!(classes.taps(class), taps.len() * 3);
+                let sums: Vec<i32> = (0..2)
+                    .map(|o| {
+                        let bits = taps.iter().flat_map(|tap| (0..3).map(move |c| tap * 3 + c));
+                        bits.map(|at| if bit(&words, o * products + at) { 1 } else { -1 }).sum()
+                    })
+                    .collect();
+                prop_assert_eq!(classes.weight_sums(class, &words), sums);
+                match &seen[class] {
+                    None => seen[class] = Some(taps),
+                    Some(others) => prop_assert_eq!(others, &taps),
+                }
+            }
+            // Every class occurs, and different classes have different taps (an empty row or column
+            // set empties the product, whatever the other axis holds).
+            let sets: Vec<_> = seen.into_iter().collect::<Option<_>>().expect("every class occurs");
+            let filled: Vec<_> = sets.iter().filter(|taps| !taps.is_empty()).collect();
+            prop_assert_eq!(filled.iter().collect::<BTreeSet<_>>().len(), filled.len());
+        }
+    }
+}

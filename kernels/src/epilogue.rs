@@ -4,6 +4,7 @@
 //! Each operation is rounded on its own, in the order of the list; no two are ever contracted. So the
 //! fused paths give the bits of the operations run one after the other.
 
+mod fused;
 mod reference;
 
 use crate::{Isa, IsaError, words_per_pixel};
@@ -187,9 +188,18 @@ pub enum EpilogueError {
 #[derive(Debug)]
 pub struct Epilogue {
     channels: usize,
-    ops: Vec<EpilogueOp>,
     operands: Vec<Option<OperandKind>>,
     outputs: Vec<Option<OutputKind>>,
+    path: Path,
+}
+
+/// How the operations run.
+#[derive(Debug)]
+enum Path {
+    /// One after the other.
+    Reference(Vec<EpilogueOp>),
+    /// In one pass.
+    Fused(fused::Plan),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,11 +264,16 @@ impl Epilogue {
                 }
             }
         }
+        let path = match isa {
+            Isa::Scalar => Path::Reference(ops),
+            // SAFETY: the processor has the instruction set, as was made sure above.
+            isa => Path::Fused(unsafe { fused::Plan::new(isa, channels, &ops) }),
+        };
         Ok(Self {
             channels,
-            ops,
             operands,
             outputs,
+            path,
         })
     }
 
@@ -278,7 +293,12 @@ impl Epilogue {
     /// If a slice is missing, of another kind or of another length than the operations ask for.
     pub fn run(&self, values: &mut [f32], operands: &[&[f32]], outputs: &mut [OutputSlice<'_>]) {
         self.check(values, operands, outputs);
-        reference::run(&self.ops, self.channels, values, operands, outputs);
+        match &self.path {
+            Path::Reference(ops) => {
+                reference::run(ops, self.channels, values, operands, outputs);
+            }
+            Path::Fused(plan) => plan.run(values, operands, outputs),
+        }
     }
 
     fn check(&self, values: &[f32], operands: &[&[f32]], outputs: &[OutputSlice<'_>]) {
@@ -352,5 +372,324 @@ impl EpilogueOp {
             | Self::Store { .. } => (None, None),
         };
         first.into_iter().chain(second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn value() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            6 => -9.0..9.0_f32,
+            1 => (-6..6_i8).prop_map(|n| f32::from(n) / 2.0),
+            1 => prop::sample::select(vec![
+                0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-45, -1e-45, f32::MAX,
+                f32::MIN, f32::MIN_POSITIVE, -1e-38, 8_388_609.0, -8_388_607.5,
+            ]),
+        ]
+    }
+
+    /// One constant, or one per channel.
+    fn constants(channels: usize) -> impl Strategy<Value = Vec<f32>> {
+        prop_oneof![
+            prop::collection::vec(value(), 1),
+            prop::collection::vec(value(), channels),
+        ]
+    }
+
+    const FUNCTIONS: [UnaryFunction; 15] = [
+        UnaryFunction::Relu,
+        UnaryFunction::Negate,
+        UnaryFunction::Absolute,
+        UnaryFunction::Floor,
+        UnaryFunction::Ceil,
+        UnaryFunction::Round,
+        UnaryFunction::Sqrt,
+        UnaryFunction::Reciprocal,
+        UnaryFunction::Exp,
+        UnaryFunction::Log,
+        UnaryFunction::Tanh,
+        UnaryFunction::Sigmoid,
+        UnaryFunction::Erf,
+        UnaryFunction::Softplus,
+        UnaryFunction::Sign,
+    ];
+
+    fn channel_op(channels: usize) -> impl Strategy<Value = ChannelOp> {
+        let p = || constants(channels);
+        prop_oneof![
+            p().prop_map(ChannelOp::Add),
+            p().prop_map(ChannelOp::Subtract),
+            p().prop_map(ChannelOp::SubtractFrom),
+            p().prop_map(ChannelOp::Multiply),
+            p().prop_map(ChannelOp::Divide),
+            p().prop_map(ChannelOp::DivideInto),
+            p().prop_map(ChannelOp::Minimum),
+            p().prop_map(ChannelOp::Maximum),
+            (prop::option::of(p()), p())
+                .prop_map(|(positive, negative)| ChannelOp::TwoSlope { positive, negative }),
+            (any::<bool>(), value(), value()).prop_map(|(at_least, low, high)| ChannelOp::Step {
+                at_least,
+                low,
+                high
+            }),
+            prop::sample::select(&FUNCTIONS[..]).prop_map(ChannelOp::Unary),
+            prop::sample::select(&FUNCTIONS[..8]).prop_map(ChannelOp::Unary),
+        ]
+    }
+
+    /// Operations without stores; operand 0 is a map, operand 1 one pixel.
+    fn op(channels: usize, broadcast: bool) -> impl Strategy<Value = EpilogueOp> {
+        use CombineOp::*;
+        let combine = prop::sample::select(vec![
+            Add,
+            Subtract,
+            SubtractFrom,
+            Multiply,
+            Divide,
+            DivideInto,
+            Minimum,
+            Maximum,
+        ]);
+        prop_oneof![
+            3 => channel_op(channels).prop_map(EpilogueOp::Channel),
+            1 => (combine, any::<bool>()).prop_map(move |(op, pixel)| {
+                let broadcast = pixel && broadcast;
+                EpilogueOp::Combine { op, operand: usize::from(broadcast), broadcast }
+            }),
+        ]
+    }
+
+    #[derive(Debug, Clone)]
+    struct Case {
+        channels: usize,
+        values: Vec<f32>,
+        map: Vec<f32>,
+        pixel: Vec<f32>,
+        ops: Vec<EpilogueOp>,
+        thresholds: Vec<f32>,
+        flip: Option<Vec<u64>>,
+        bits: bool,
+    }
+
+    fn case() -> impl Strategy<Value = Case> {
+        let channels = prop_oneof![
+            1..9_usize,
+            1..200_usize,
+            prop::sample::select(vec![16, 24, 32, 64, 128]),
+        ];
+        (channels, 0..70_usize, any::<bool>()).prop_flat_map(|(channels, pixels, broadcast)| {
+            let pixels = pixels.min(4000 / channels);
+            (
+                prop::collection::vec(value(), channels * pixels),
+                prop::collection::vec(value(), channels * pixels),
+                prop::collection::vec(value(), channels),
+                prop::collection::vec(op(channels, broadcast), 0..7),
+                constants(channels),
+                prop::option::of(prop::collection::vec(
+                    any::<u64>(),
+                    words_per_pixel(channels),
+                )),
+                any::<bool>(),
+            )
+                .prop_map(move |(values, map, pixel, ops, thresholds, flip, bits)| {
+                    Case {
+                        channels,
+                        values,
+                        map,
+                        pixel,
+                        ops,
+                        thresholds,
+                        flip,
+                        bits,
+                    }
+                })
+        })
+    }
+
+    impl Case {
+        /// The float map and the bits after the operations.
+        fn run(&self, isa: Isa, ops: &[EpilogueOp], values: &[f32]) -> (Vec<f32>, Vec<u64>) {
+            let pixels = values.len() / self.channels;
+            let mut ops = ops.to_vec();
+            // Stores leave the value as it is: one in the middle, one at the end.
+            ops.push(EpilogueOp::Store { output: 1 });
+            if self.bits {
+                ops.push(EpilogueOp::StoreBits {
+                    thresholds: self.thresholds.clone(),
+                    flip: self.flip.clone(),
+                    output: 2,
+                });
+            }
+            ops.push(EpilogueOp::Store { output: 0 });
+            let epilogue = Epilogue::new(isa, self.channels, ops).unwrap();
+            let mut working = values.to_vec();
+            let (mut last, mut first) = (vec![7.0; values.len()], vec![7.0; values.len()]);
+            let mut bits = vec![u64::MAX; pixels * words_per_pixel(self.channels)];
+            epilogue.run(
+                &mut working,
+                &[&self.map, &self.pixel],
+                &mut [
+                    OutputSlice::F32(&mut last),
+                    OutputSlice::F32(&mut first),
+                    OutputSlice::Bits(&mut bits),
+                ],
+            );
+            assert!(same(&last, &first), "stores leave the values as they are");
+            if !self.bits {
+                bits.fill(0);
+            }
+            (last, bits)
+        }
+    }
+
+    fn same(a: &[f32], b: &[f32]) -> bool {
+        a.len() == b.len()
+            && a.iter()
+                .zip(b)
+                .all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(384))]
+        #[test]
+        fn fused_paths_give_the_bits_of_one_operation_after_the_other(case in case()) {
+            let (expected, expected_bits) = case.run(Isa::Scalar, &case.ops, &case.values);
+            for isa in Isa::available() {
+                let (found, bits) = case.run(isa, &case.ops, &case.values);
+                prop_assert!(same(&found, &expected), "{isa} {found:?} {expected:?}");
+                prop_assert_eq!(&bits, &expected_bits, "{}", isa);
+                // Each operation in a run of its own.
+                let mut values = case.values.clone();
+                for op in &case.ops {
+                    values = case.run(isa, std::slice::from_ref(op), &values).0;
+                }
+                prop_assert!(same(&values, &expected), "{isa}, unfused");
+            }
+        }
+
+        #[test]
+        fn the_reference_applies_the_definitions(
+            (op, values) in (1..5_usize).prop_flat_map(|channels| (
+                channel_op(channels),
+                prop::collection::vec(prop::collection::vec(value(), channels), 1..4),
+            )),
+        ) {
+            let channels = values[0].len();
+            let values = values.concat();
+            let mut found = values.clone();
+            reference::apply(&op, &mut found, channels);
+            let expected: Vec<f32> =
+                values.iter().enumerate().map(|(i, &x)| define(&op, x, i % channels)).collect();
+            prop_assert!(same(&found, &expected), "{op:?} {values:?} {found:?}");
+        }
+    }
+
+    /// The meaning of an operation, value by value.
+    fn define(op: &ChannelOp, x: f32, channel: usize) -> f32 {
+        let at = |p: &[f32]| p[channel.min(p.len() - 1)];
+        match op {
+            ChannelOp::Add(p) => x + at(p),
+            ChannelOp::Subtract(p) => x - at(p),
+            ChannelOp::SubtractFrom(p) => at(p) - x,
+            ChannelOp::Multiply(p) => x * at(p),
+            ChannelOp::Divide(p) => x / at(p),
+            ChannelOp::DivideInto(p) => at(p) / x,
+            ChannelOp::Minimum(p) if x < at(p) => x,
+            ChannelOp::Maximum(p) if x > at(p) => x,
+            ChannelOp::Minimum(p) | ChannelOp::Maximum(p) => at(p),
+            ChannelOp::TwoSlope { positive, negative } => match positive {
+                _ if x < 0.0 || x.is_nan() => x * at(negative),
+                Some(positive) => x * at(positive),
+                None => x,
+            },
+            ChannelOp::Step {
+                at_least,
+                low,
+                high,
+            } => {
+                if x > 0.0 || (*at_least && x == 0.0) {
+                    *high
+                } else {
+                    *low
+                }
+            }
+            ChannelOp::Unary(function) => function.apply(x),
+        }
+    }
+
+    #[test]
+    fn bits_compare_ordered_and_unused_ones_stay_clear() {
+        let values = [0.0, -0.0, f32::NAN, 1.0, -1.0];
+        for isa in Isa::available() {
+            for channels in [1, 5] {
+                let ops = vec![EpilogueOp::StoreBits {
+                    thresholds: vec![0.0],
+                    flip: Some(vec![!0 << 4 | u64::from(channels == 1)]),
+                    output: 0,
+                }];
+                let epilogue = Epilogue::new(isa, channels, ops).unwrap();
+                let mut bits = [9; 5];
+                let pixels = 5 / channels;
+                let out = OutputSlice::Bits(&mut bits[..pixels]);
+                epilogue.run(&mut values.clone(), &[], &mut [out]);
+                if channels == 1 {
+                    assert_eq!(bits, [0, 0, 1, 0, 1], "{isa}");
+                } else {
+                    assert_eq!(bits[0], 0b11011, "{isa}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let new = |channels, ops| Epilogue::new(Isa::Scalar, channels, ops).map(|_| ());
+        let store = EpilogueOp::Store { output: 3 };
+        let bits = |flip| EpilogueOp::StoreBits {
+            thresholds: vec![0.0],
+            flip,
+            output: 3,
+        };
+        assert_eq!(new(0, vec![]), Err(EpilogueError::NoChannels));
+        assert_eq!(
+            new(
+                4,
+                vec![
+                    store.clone(),
+                    EpilogueOp::Channel(ChannelOp::Add(vec![0.0; 3]))
+                ]
+            ),
+            Err(EpilogueError::Constants {
+                operation: 1,
+                found: 3,
+                channels: 4
+            })
+        );
+        assert_eq!(
+            new(65, vec![bits(Some(vec![0]))]),
+            Err(EpilogueError::Flips {
+                operation: 0,
+                found: 1,
+                expected: 2
+            })
+        );
+        assert_eq!(
+            new(4, vec![store, bits(None)]),
+            Err(EpilogueError::Conflict {
+                operation: 1,
+                slice: 3
+            })
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "output map")]
+    fn a_short_output_is_refused() {
+        let ops = vec![EpilogueOp::Store { output: 0 }];
+        let epilogue = Epilogue::new(Isa::best(), 2, ops).unwrap();
+        epilogue.run(&mut [0.0; 4], &[], &mut [OutputSlice::F32(&mut [0.0; 2])]);
     }
 }

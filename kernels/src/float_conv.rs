@@ -5,9 +5,12 @@
 //! group. Padded taps take part as +0 (in most sums they change nothing, but 0 times an infinite
 //! weight is NaN everywhere or nowhere).
 
+mod panels;
 mod reference;
+mod tiles;
 
 use crate::{ConvGeometry, GeometryError, Isa, aligned::AlignedFloats};
+use panels::Panels;
 use std::ops::Range;
 
 /// Weights of a [`FloatConv`], `[out_channels, kernel_h, kernel_w, in_channels / groups]`.
@@ -65,6 +68,7 @@ pub struct FloatConv {
 enum Kernel {
     /// Weights as they came.
     Reference(AlignedFloats),
+    Panels(Panels),
 }
 
 impl FloatConv {
@@ -83,11 +87,19 @@ impl FloatConv {
         geometry.validate()?;
         let count = geometry.out_channels * geometry.products();
         weights.check_len(count)?;
-        let mut plain = AlignedFloats::zeroed(count);
-        for (index, weight) in plain.as_mut_slice().iter_mut().enumerate() {
-            *weight = weights.get(index);
-        }
-        let kernel = Kernel::Reference(plain);
+        let kernel = match tiles(isa) {
+            // SAFETY: the processor has the instruction set, as was just made sure.
+            Some(tiles) => unsafe {
+                Kernel::Panels(Panels::new(tiles, &geometry, |index| weights.get(index)))
+            },
+            None => {
+                let mut plain = AlignedFloats::zeroed(count);
+                for (index, weight) in plain.as_mut_slice().iter_mut().enumerate() {
+                    *weight = weights.get(index);
+                }
+                Kernel::Reference(plain)
+            }
+        };
         let [top, left, bottom, right] = geometry.pads;
         Ok(Self {
             output: geometry.output(),
@@ -109,15 +121,17 @@ impl FloatConv {
     pub fn kernel_name(&self) -> &'static str {
         match &self.kernel {
             Kernel::Reference(_) => "f32 scalar",
+            Kernel::Panels(panels) => panels.name(),
         }
     }
 
     /// Bytes of the packed weights.
     pub fn packed_bytes(&self) -> usize {
         let weights = match &self.kernel {
-            Kernel::Reference(weights) => weights,
+            Kernel::Reference(weights) => weights.as_slice(),
+            Kernel::Panels(panels) => panels.weights(),
         };
-        size_of_val(weights.as_slice())
+        size_of_val(weights)
     }
 
     /// Floats of scratch that [`prepare`](Self::prepare) fills; 0 without padding, when the input is
@@ -184,6 +198,263 @@ impl FloatConv {
                 rows,
                 out,
             ),
+            Kernel::Panels(panels) => panels.accumulate(source, rows, out),
         }
+    }
+}
+
+/// The register tiles of an instruction set; none for the scalar path.
+#[cfg(target_arch = "x86_64")]
+fn tiles(isa: Isa) -> Option<&'static tiles::Tiles> {
+    match isa {
+        Isa::Scalar => None,
+        Isa::V2 => Some(&tiles::V2),
+        Isa::Avx2 => Some(&tiles::AVX2),
+        Isa::Avx512 | Isa::Avx512Vpopcnt => Some(&tiles::AVX512),
+    }
+}
+
+/// The register tiles of an instruction set; none for the scalar path.
+#[cfg(not(target_arch = "x86_64"))]
+fn tiles(_: Isa) -> Option<&'static tiles::Tiles> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn geometry() -> impl Strategy<Value = ConvGeometry> {
+        let sizes = (1..24_usize, 1..70_usize, 1..9_usize, 1..24_usize);
+        let window = (
+            1..5_usize,
+            1..5_usize,
+            1..4_usize,
+            1..4_usize,
+            1..3_usize,
+            1..3_usize,
+        );
+        let pads = prop::array::uniform4(0..3_usize);
+        let groups = prop_oneof![3 => Just(1_usize), 1 => 2..6_usize, 1 => Just(0)];
+        (sizes, window, pads, groups).prop_filter_map(
+            "the window fits into the map",
+            |((inputs, outputs, height, width), (kh, kw, sy, sx, dy, dx), pads, groups)| {
+                // 0 groups stand for a depth-wise convolution.
+                let (in_channels, out_channels, groups) = match groups {
+                    0 => (outputs, outputs, outputs),
+                    n => (inputs.div_ceil(n) * n, outputs.div_ceil(n) * n, n),
+                };
+                let geometry = ConvGeometry {
+                    in_channels,
+                    out_channels,
+                    input: [height, width],
+                    kernel: [kh, kw],
+                    stride: [sy, sx],
+                    dilation: [dy, dx],
+                    pads,
+                    groups,
+                };
+                geometry.validate().is_ok().then_some(geometry)
+            },
+        )
+    }
+
+    /// Numbers between -1 and 1 with all their bits in use.
+    fn noise(len: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        (0..len)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(99);
+                (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    /// All rows, some at a time.
+    fn run(
+        isa: Isa,
+        geometry: &ConvGeometry,
+        weights: FloatWeights<'_>,
+        input: &[f32],
+    ) -> Vec<f32> {
+        let conv = FloatConv::new(isa, geometry.clone(), weights).unwrap();
+        let mut scratch = vec![f32::NAN; conv.scratch_len()];
+        conv.prepare(input, &mut scratch);
+        let source = if scratch.is_empty() { input } else { &scratch };
+        let [height, width] = geometry.output();
+        let row = width * geometry.out_channels;
+        let mut out = vec![f32::NAN; height * row];
+        let middle = height / 2;
+        let (top, bottom) = out.split_at_mut(middle * row);
+        conv.accumulate(source, middle..height, bottom);
+        conv.accumulate(source, 0..middle, top);
+        out
+    }
+
+    fn same(a: &[f32], b: &[f32]) -> bool {
+        a.len() == b.len()
+            && a.iter()
+                .zip(b)
+                .all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
+    }
+
+    /// The sums by the formula, in f64 and from the map without padding.
+    fn naive(geometry: &ConvGeometry, weights: &[f32], input: &[f32]) -> Vec<f64> {
+        let [height, width] = geometry.output();
+        let group_inputs = geometry.in_channels / geometry.groups;
+        let group_outputs = geometry.out_channels / geometry.groups;
+        let mut out = Vec::new();
+        for y in 0..height {
+            for x in 0..width {
+                for channel in 0..geometry.out_channels {
+                    let mut sum = 0.0;
+                    for ky in 0..geometry.kernel[0] {
+                        for kx in 0..geometry.kernel[1] {
+                            let row = (y * geometry.stride[0] + ky * geometry.dilation[0])
+                                .checked_sub(geometry.pads[0]);
+                            let column = (x * geometry.stride[1] + kx * geometry.dilation[1])
+                                .checked_sub(geometry.pads[1]);
+                            let (Some(row), Some(column)) = (row, column) else {
+                                continue;
+                            };
+                            if row >= geometry.input[0] || column >= geometry.input[1] {
+                                continue;
+                            }
+                            for c in 0..group_inputs {
+                                let from = channel / group_outputs * group_inputs + c;
+                                let at = (row * geometry.input[1] + column) * geometry.in_channels;
+                                let tap = ky * geometry.kernel[1] + kx;
+                                let weight = channel * geometry.products() + tap * group_inputs + c;
+                                sum += f64::from(weights[weight]) * f64::from(input[at + from]);
+                            }
+                        }
+                    }
+                    out.push(sum);
+                }
+            }
+        }
+        out
+    }
+
+    fn input_len(geometry: &ConvGeometry) -> usize {
+        geometry.input[0] * geometry.input[1] * geometry.in_channels
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(192))]
+        #[test]
+        fn every_path_gives_the_bits_of_the_reference(
+            geometry in geometry(), seed in any::<u64>(), special in 0..12_u8,
+        ) {
+            let mut input = noise(input_len(&geometry), seed);
+            let mut weights = noise(geometry.out_channels * geometry.products(), !seed);
+            let extremes = [-0.0, f32::NAN, f32::INFINITY, f32::MAX, f32::MIN_POSITIVE, 1e-45];
+            if let Some(&extreme) = extremes.get(usize::from(special)) {
+                let (i, w) = (seed as usize % input.len(), seed as usize % weights.len());
+                input[i] = extreme;
+                weights[w] = -extreme;
+            }
+            let expected = run(Isa::Scalar, &geometry, FloatWeights::F32(&weights), &input);
+            for isa in Isa::available() {
+                let found = run(isa, &geometry, FloatWeights::F32(&weights), &input);
+                prop_assert!(same(&found, &expected), "{} {:?}", isa, geometry);
+            }
+        }
+
+        #[test]
+        fn the_reference_is_a_convolution(geometry in geometry(), seed in any::<u64>()) {
+            let input = noise(input_len(&geometry), seed);
+            let weights = noise(geometry.out_channels * geometry.products(), !seed);
+            let found = run(Isa::Scalar, &geometry, FloatWeights::F32(&weights), &input);
+            let expected = naive(&geometry, &weights, &input);
+            prop_assert_eq!(found.len(), expected.len());
+            let tolerance = geometry.products() as f64 * f64::from(f32::EPSILON);
+            for (found, expected) in found.iter().zip(&expected) {
+                prop_assert!((f64::from(*found) - expected).abs() <= tolerance);
+            }
+        }
+
+        #[test]
+        fn signs_are_weights_of_one(geometry in geometry(), seed in any::<u64>()) {
+            let input = noise(input_len(&geometry), seed);
+            let weights = noise(geometry.out_channels * geometry.products(), !seed);
+            let mut words = vec![0; weights.len().div_ceil(64)];
+            for (i, weight) in weights.iter().enumerate() {
+                words[i / 64] |= u64::from(*weight >= 0.0) << (i % 64);
+            }
+            let ones: Vec<f32> = weights.iter().map(|w| if *w >= 0.0 { 1.0 } else { -1.0 }).collect();
+            for isa in Isa::available() {
+                let found = run(isa, &geometry, FloatWeights::Signs(&words), &input);
+                let expected = run(isa, &geometry, FloatWeights::F32(&ones), &input);
+                prop_assert!(same(&found, &expected), "{} {:?}", isa, geometry);
+            }
+        }
+    }
+
+    fn dense(in_channels: usize, out_channels: usize) -> ConvGeometry {
+        ConvGeometry {
+            in_channels,
+            out_channels,
+            input: [1, 1],
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [0; 4],
+            groups: 1,
+        }
+    }
+
+    #[test]
+    fn dense_layers_of_every_width_agree() {
+        let input = noise(37, 5);
+        for outputs in (1..300).chain([1000]) {
+            let geometry = dense(37, outputs);
+            let weights = noise(37 * outputs, 6);
+            let expected = run(Isa::Scalar, &geometry, FloatWeights::F32(&weights), &input);
+            for isa in Isa::available() {
+                let found = run(isa, &geometry, FloatWeights::F32(&weights), &input);
+                assert!(same(&found, &expected), "{isa}, {outputs} outputs");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_are_fused_and_start_at_plus_zero() {
+        // Unfused, the square of 1 + 2^-12 loses its last bit before 1 is subtracted.
+        let x = 1.0 + 1.0 / 4096.0;
+        let geometry = dense(2, 1);
+        for isa in Isa::available() {
+            let found = run(isa, &geometry, FloatWeights::F32(&[1.0, x]), &[-1.0, x]);
+            assert_eq!(found, [2.0 / 4096.0 + 1.0 / 16_777_216.0], "{isa}");
+            let zero = run(
+                isa,
+                &geometry,
+                FloatWeights::F32(&[0.0, 0.0]),
+                &[-1.0, -1.0],
+            );
+            assert_eq!(zero[0].to_bits(), 0, "{isa}");
+        }
+    }
+
+    #[test]
+    fn wrong_weights_and_shapes_are_refused() {
+        let new = |geometry, weights: &[f32]| {
+            FloatConv::new(Isa::Scalar, geometry, FloatWeights::F32(weights)).map(|_| ())
+        };
+        assert_eq!(new(dense(2, 2), &[0.0; 4]), Ok(()));
+        let error = new(dense(2, 2), &[0.0; 3]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "convolution weights are 3 floats, expected 4"
+        );
+        assert!(new(dense(0, 2), &[]).is_err());
+        let signs = FloatConv::new(Isa::Scalar, dense(65, 1), FloatWeights::Signs(&[0]));
+        assert_eq!(
+            signs.unwrap_err().to_string(),
+            "convolution weights are 1 64-bit words, expected 2"
+        );
     }
 }

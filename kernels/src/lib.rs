@@ -13,14 +13,17 @@ mod bits;
 mod border;
 mod epilogue;
 mod error;
-mod float_environment;
+#[cfg(target_arch = "x86_64")]
+mod features;
 mod float_conv;
+mod float_environment;
 mod gather;
 mod geometry;
 mod isa;
 mod pool;
 mod pool_bits;
 mod reduce;
+mod simd;
 
 pub use affine::{AffineBinary, i32_to_f32};
 pub use binary_conv::BinaryConv;

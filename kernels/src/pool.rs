@@ -1,5 +1,7 @@
 //! Maximum and mean over windows of an f32 map. Windows are clipped to the map.
 
+mod vectors;
+
 use crate::{GeometryError, Isa, PoolGeometry};
 use std::ops::Range;
 
@@ -42,14 +44,19 @@ impl MaxPool {
     /// If a slice has another length than the layer asks for, or a row is outside.
     pub fn run(&self, input: &[f32], rows: Range<usize>, out: &mut [f32]) {
         self.windows.check(input, &rows, out);
-        self.windows.each(rows, out, |taps, out| {
-            out.fill(f32::NEG_INFINITY);
-            taps.for_each(|at| {
-                for (most, &x) in out.iter_mut().zip(&input[at..]) {
-                    *most = if x > *most { x } else { *most };
-                }
-            });
-        });
+        match self.windows.isa {
+            Isa::Scalar => self.windows.each(rows, out, |taps, out| {
+                out.fill(f32::NEG_INFINITY);
+                taps.for_each(|at| {
+                    for (most, &x) in out.iter_mut().zip(&input[at..]) {
+                        *most = if x > *most { x } else { *most };
+                    }
+                });
+            }),
+            // SAFETY: `new` has made sure that the processor has the instruction set, `check` that the
+            // slices have the lengths of the geometry.
+            isa => unsafe { vectors::maximum_on(isa, &self.windows, input, rows, out) },
+        }
     }
 }
 
@@ -83,20 +90,22 @@ impl AveragePool {
     pub fn run(&self, input: &[f32], rows: Range<usize>, out: &mut [f32]) {
         self.windows.check(input, &rows, out);
         let [height, width] = self.windows.geometry.kernel;
-        self.windows.each(rows, out, |taps, out| {
-            let divisor = if self.count_include_pad {
-                height * width
-            } else {
-                taps.count()
-            };
-            out.fill(0.0);
-            taps.for_each(|at| {
-                for (sum, x) in out.iter_mut().zip(&input[at..]) {
-                    *sum += x;
-                }
-            });
-            out.iter_mut().for_each(|sum| *sum /= divisor as f32);
-        });
+        let divisor = self.count_include_pad.then_some(height * width);
+        match self.windows.isa {
+            Isa::Scalar => self.windows.each(rows, out, |taps, out| {
+                out.fill(0.0);
+                taps.for_each(|at| {
+                    for (sum, x) in out.iter_mut().zip(&input[at..]) {
+                        *sum += x;
+                    }
+                });
+                let divisor = divisor.unwrap_or(taps.count()) as f32;
+                out.iter_mut().for_each(|sum| *sum /= divisor);
+            }),
+            // SAFETY: `new` has made sure that the processor has the instruction set, `check` that the
+            // slices have the lengths of the geometry.
+            isa => unsafe { vectors::mean_on(isa, &self.windows, divisor, input, rows, out) },
+        }
     }
 }
 
@@ -211,5 +220,136 @@ impl Windows {
             count: [rows, columns],
             step: [dilation[0] * width * channels, dilation[1] * channels],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn geometry() -> impl Strategy<Value = PoolGeometry> {
+        let sizes = (
+            prop_oneof![1..40_usize, 60..140_usize],
+            1..10_usize,
+            1..10_usize,
+        );
+        let window = (
+            1..5_usize,
+            1..5_usize,
+            1..4_usize,
+            1..4_usize,
+            1..3_usize,
+            1..3_usize,
+        );
+        (sizes, window, prop::array::uniform4(0..3_usize)).prop_filter_map(
+            "every window holds a pixel",
+            |((channels, height, width), (kh, kw, sy, sx, dy, dx), pads)| {
+                let geometry = PoolGeometry {
+                    channels,
+                    input: [height, width],
+                    kernel: [kh, kw],
+                    stride: [sy, sx],
+                    dilation: [dy, dx],
+                    pads,
+                };
+                geometry.validate().is_ok().then_some(geometry)
+            },
+        )
+    }
+
+    fn value() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            4 => -9.0..9.0_f32,
+            1 => prop::sample::select(vec![
+                0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-45, -1e-45, f32::MAX,
+            ]),
+        ]
+    }
+
+    /// The values of each window in the map, by the definition.
+    fn windows(geometry: &PoolGeometry, input: &[f32]) -> Vec<Vec<f32>> {
+        let [height, width] = geometry.output();
+        let mut windows = Vec::new();
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            for channel in 0..geometry.channels {
+                let mut window = Vec::new();
+                for ky in 0..geometry.kernel[0] {
+                    for kx in 0..geometry.kernel[1] {
+                        let row = (y * geometry.stride[0] + ky * geometry.dilation[0])
+                            .wrapping_sub(geometry.pads[0]);
+                        let column = (x * geometry.stride[1] + kx * geometry.dilation[1])
+                            .wrapping_sub(geometry.pads[1]);
+                        if row < geometry.input[0] && column < geometry.input[1] {
+                            let pixel = row * geometry.input[1] + column;
+                            window.push(input[pixel * geometry.channels + channel]);
+                        }
+                    }
+                }
+                windows.push(window);
+            }
+        }
+        windows
+    }
+
+    fn assert_same(found: &[f32], expected: &[f32], what: &str) {
+        assert_eq!(found.len(), expected.len());
+        for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+            let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+            assert!(same, "{what}, element {i}: found {a:e}, expected {b:e}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn every_path_gives_the_statistics_of_the_windows(
+            (geometry, input) in geometry().prop_flat_map(|geometry| {
+                let len = geometry.input[0] * geometry.input[1] * geometry.channels;
+                (Just(geometry), prop::collection::vec(value(), len))
+            }),
+            count_include_pad in any::<bool>(),
+        ) {
+            let windows = windows(&geometry, &input);
+            let maxima: Vec<f32> = windows.iter()
+                .map(|w| w.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m }))
+                .collect();
+            let all = geometry.kernel[0] * geometry.kernel[1];
+            let means: Vec<f32> = windows.iter()
+                .map(|window| {
+                    let taps = if count_include_pad { all } else { window.len() };
+                    window.iter().fold(0.0, |sum, x| sum + x) / taps as f32
+                })
+                .collect();
+            let [height, width] = geometry.output();
+            let row = width * geometry.channels;
+            let middle = height / 2;
+            for isa in Isa::available() {
+                let mut out = vec![f32::NAN; height * row];
+                let pool = MaxPool::new(isa, geometry.clone()).unwrap();
+                pool.run(&input, 0..middle, &mut out[..middle * row]);
+                pool.run(&input, middle..height, &mut out[middle * row..]);
+                assert_same(&out, &maxima, isa.name());
+                out.fill(f32::NAN);
+                let pool = AveragePool::new(isa, geometry.clone(), count_include_pad).unwrap();
+                pool.run(&input, 0..middle, &mut out[..middle * row]);
+                pool.run(&input, middle..height, &mut out[middle * row..]);
+                assert_same(&out, &means, isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn windows_in_the_padding_are_refused() {
+        let geometry = PoolGeometry {
+            channels: 1,
+            input: [2, 2],
+            kernel: [2, 2],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [2, 0, 0, 0],
+        };
+        assert!(MaxPool::new(Isa::Scalar, geometry.clone()).is_err());
+        assert!(AveragePool::new(Isa::Scalar, geometry, false).is_err());
     }
 }

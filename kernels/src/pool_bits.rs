@@ -2,7 +2,7 @@
 
 use crate::{
     GeometryError, PoolGeometry,
-    bit_string::{extract, last_word_mask, low_mask},
+    bit_string::{last_word_mask, low_mask},
     border::taps_inside,
     words_per_pixel,
 };
@@ -140,7 +140,7 @@ pub fn concat_bits(inputs: &[(&[u64], usize)], pixels: usize, out: &mut [u64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bit_string::bit;
+    use crate::bit_string::{bit, extract};
     use proptest::prelude::*;
 
     fn random_bits(channels: usize, pixels: usize, seed: u64) -> Vec<u64> {

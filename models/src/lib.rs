@@ -99,3 +99,8 @@ pub fn default_metadata() -> Metadata {
 fn default_labels() -> impl Iterator<Item = &'static str> {
     include_str!("../default/labels.txt").lines()
 }
+
+/// The example in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -11,7 +11,8 @@ pub(crate) mod shape;
 mod tensor;
 
 pub use op::{
-    BinaryOp, ConvAttributes, Op, PoolAttributes, QuantAttributes, ReduceKind, RoundingMode, UnaryOp,
+    BinaryOp, ConvAttributes, Op, PoolAttributes, QuantAttributes, ReduceKind, RoundingMode,
+    UnaryOp,
 };
 pub use shape::{MAX_ELEMENTS, ShapeError, broadcast_shapes, element_count, infer_shapes};
 pub use tensor::{Data, DataType, Tensor, TensorError};

@@ -459,11 +459,7 @@ impl RoundingMode {
             Self::HalfDown => {
                 let whole = x.trunc();
                 // Exact: a float and its integer part differ by a float.
-                if (x - whole).abs() > 0.5 {
-                    whole + 1.0_f32.copysign(x)
-                } else {
-                    whole
-                }
+                if (x - whole).abs() > 0.5 { whole + 1.0_f32.copysign(x) } else { whole }
             }
         }
     }

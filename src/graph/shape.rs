@@ -33,11 +33,7 @@ pub fn element_count(shape: &[usize]) -> Result<usize, ShapeError> {
         .try_fold(1_usize, |count, &size| count.checked_mul(size))
         // A zero elsewhere must not hide a size that no loop could count to.
         .filter(|&count| count <= MAX_ELEMENTS && shape.iter().all(|&size| size <= MAX_ELEMENTS))
-        .ok_or_else(|| {
-            ShapeError(format!(
-                "shape {shape:?} has more than {MAX_ELEMENTS} elements"
-            ))
-        })
+        .ok_or_else(|| ShapeError(format!("shape {shape:?} has more than {MAX_ELEMENTS} elements")))
 }
 
 /// The common shape of two operands under NumPy broadcasting.
@@ -47,18 +43,14 @@ pub fn element_count(shape: &[usize]) -> Result<usize, ShapeError> {
 pub fn broadcast_shapes(a: &[usize], b: &[usize]) -> Result<Vec<usize>, ShapeError> {
     let rank = a.len().max(b.len());
     let size = |shape: &[usize], axis: usize| {
-        (axis + shape.len())
-            .checked_sub(rank)
-            .map_or(1, |axis| shape[axis])
+        (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis])
     };
     (0..rank)
         .map(|axis| match (size(a, axis), size(b, axis)) {
             (x, y) if x == y => Ok(x),
             (1, y) => Ok(y),
             (x, 1) => Ok(x),
-            _ => Err(ShapeError(format!(
-                "shapes {a:?} and {b:?} do not broadcast"
-            ))),
+            _ => Err(ShapeError(format!("shapes {a:?} and {b:?} do not broadcast"))),
         })
         .collect()
 }
@@ -68,9 +60,7 @@ fn broadcasts_into(operand: &[usize], target: &[usize], what: &str) -> Result<()
     if broadcast_shapes(operand, target).is_ok_and(|shape| shape == target) {
         return Ok(());
     }
-    Err(ShapeError(format!(
-        "{what} of shape {operand:?} does not broadcast into {target:?}"
-    )))
+    Err(ShapeError(format!("{what} of shape {operand:?} does not broadcast into {target:?}")))
 }
 
 /// Shapes of the results of a node, given the shapes of its operands and the contents of those that
@@ -89,29 +79,19 @@ pub fn infer_shapes(
     constants: &[Option<&Tensor>],
 ) -> Result<Vec<Vec<usize>>, ShapeError> {
     let infer = || {
-        let operands = Operands {
-            node,
-            shapes,
-            constants,
-        };
+        let operands = Operands { node, shapes, constants };
         let results = result_shapes(&operands)?;
         for shape in &results {
             element_count(shape)?;
         }
         if node.outputs.len() > results.len() {
             let (found, most) = (node.outputs.len(), results.len());
-            return Err(ShapeError(format!(
-                "has {found} results, expected at most {most}"
-            )));
+            return Err(ShapeError(format!("has {found} results, expected at most {most}")));
         }
         Ok(results)
     };
     infer().map_err(|error: ShapeError| {
-        ShapeError(format!(
-            "node `{}` ({}): {error}",
-            node.name,
-            node.op.name()
-        ))
+        ShapeError(format!("node `{}` ({}): {error}", node.name, node.op.name()))
     })
 }
 
@@ -136,9 +116,7 @@ impl<'a> Operands<'a> {
         }
         match self.shapes.get(index).copied().flatten() {
             Some(shape) => Ok(Some(shape)),
-            None => Err(ShapeError(format!(
-                "the shape of operand {index} ({what}) is not known"
-            ))),
+            None => Err(ShapeError(format!("the shape of operand {index} ({what}) is not known"))),
         }
     }
 
@@ -172,17 +150,15 @@ impl<'a> Operands<'a> {
 
     /// The contents of an integer operand, if the node has it.
     fn optional_integers(&self, index: usize, what: &str) -> Result<Option<&'a [i64]>, ShapeError> {
-        self.optional_constant(index, what)?
-            .map(|tensor| integers(tensor, what))
-            .transpose()
+        self.optional_constant(index, what)?.map(|tensor| integers(tensor, what)).transpose()
     }
 
     /// Checks that a per-channel operand has one entry for each channel.
     fn per_channel(&self, index: usize, channels: usize, what: &str) -> Result<(), ShapeError> {
         match self.optional_shape(index, what)? {
-            Some(shape) if shape != [channels] => Err(ShapeError(format!(
-                "{what} has shape {shape:?}, expected [{channels}]"
-            ))),
+            Some(shape) if shape != [channels] => {
+                Err(ShapeError(format!("{what} has shape {shape:?}, expected [{channels}]")))
+            }
             _ => Ok(()),
         }
     }
@@ -190,9 +166,7 @@ impl<'a> Operands<'a> {
 
 /// The elements of a tensor of integers.
 pub(crate) fn integers<'a>(tensor: &'a Tensor, what: &str) -> Result<&'a [i64], ShapeError> {
-    tensor
-        .i64()
-        .map_err(|error| ShapeError(format!("{what}: {error}")))
+    tensor.i64().map_err(|error| ShapeError(format!("{what}: {error}")))
 }
 
 /// The sizes in a shape operand.
@@ -219,9 +193,7 @@ fn result_shapes(operands: &Operands<'_>) -> Result<Vec<Vec<usize>>, ShapeError>
             operands.per_channel(2, shape[1], "bias")?;
             shape
         }
-        Op::Gemm {
-            trans_a, trans_b, ..
-        } => {
+        Op::Gemm { trans_a, trans_b, .. } => {
             let (a, b) = (matrix(x("a")?, "a")?, matrix(operands.shape(1, "b")?, "b")?);
             let [rows, inner] = if *trans_a { [a[1], a[0]] } else { a };
             let [inner_b, columns] = if *trans_b { [b[1], b[0]] } else { b };
@@ -240,10 +212,7 @@ fn result_shapes(operands: &Operands<'_>) -> Result<Vec<Vec<usize>>, ShapeError>
         Op::BatchNormalization { .. } => {
             let x = x("x")?;
             let channels = channels(x)?;
-            for (index, what) in ["gamma", "beta", "mean", "variance"]
-                .into_iter()
-                .enumerate()
-            {
+            for (index, what) in ["gamma", "beta", "mean", "variance"].into_iter().enumerate() {
                 operands.shape(index + 1, what)?;
                 operands.per_channel(index + 1, channels, what)?;
             }
@@ -283,10 +252,7 @@ fn result_shapes(operands: &Operands<'_>) -> Result<Vec<Vec<usize>>, ShapeError>
                     "x has shape {x:?}, expected pixels from axis 2 on"
                 )));
             }
-            x.iter()
-                .enumerate()
-                .map(|(axis, &size)| if axis < 2 { size } else { 1 })
-                .collect()
+            x.iter().enumerate().map(|(axis, &size)| if axis < 2 { size } else { 1 }).collect()
         }
         Op::Reduce { keep_dims, .. } => {
             let x = x("x")?;
@@ -384,12 +350,8 @@ fn result_shapes(operands: &Operands<'_>) -> Result<Vec<Vec<usize>>, ShapeError>
         }
         Op::Trunc { .. } => {
             let mut shape = x("x")?.to_vec();
-            let others = [
-                (1, "scale"),
-                (2, "zero point"),
-                (3, "input bit width"),
-                (4, "output bit width"),
-            ];
+            let others =
+                [(1, "scale"), (2, "zero point"), (3, "input bit width"), (4, "output bit width")];
             for (index, what) in others {
                 shape = broadcast_shapes(&shape, operands.shape(index, what)?)?;
             }
@@ -416,11 +378,7 @@ pub(crate) fn shape_range(rank: usize, start: i64, end: Option<i64>) -> std::ops
     // Ranks are small, so they fit into any integer.
     let signed_rank = rank as i64;
     let clamp = |at: i64| {
-        let at = if at < 0 {
-            at.saturating_add(signed_rank)
-        } else {
-            at
-        };
+        let at = if at < 0 { at.saturating_add(signed_rank) } else { at };
         at.clamp(0, signed_rank) as usize
     };
     let start = clamp(start);
@@ -438,10 +396,7 @@ pub(crate) fn range_count(
     }
     let count = match (start.i64(), limit.i64(), delta.i64()) {
         (Ok(start), Ok(limit), Ok(delta)) => {
-            let (span, delta) = (
-                i128::from(limit[0]) - i128::from(start[0]),
-                i128::from(delta[0]),
-            );
+            let (span, delta) = (i128::from(limit[0]) - i128::from(start[0]), i128::from(delta[0]));
             if delta == 0 {
                 return Err(ShapeError::new("delta is 0"));
             }
@@ -456,9 +411,7 @@ pub(crate) fn range_count(
             let (start, limit, delta) = (float(start)?, float(limit)?, float(delta)?);
             let count = ((limit - start) / delta).ceil();
             if !count.is_finite() {
-                return Err(ShapeError(format!(
-                    "from {start} to {limit} by {delta} never ends"
-                )));
+                return Err(ShapeError(format!("from {start} to {limit} by {delta} never ends")));
             }
             // The conversion saturates; the element limit catches what is too large.
             count.max(0.0) as usize
@@ -469,20 +422,16 @@ pub(crate) fn range_count(
 
 /// Number of channels: the size of axis 1.
 fn channels(shape: &[usize]) -> Result<usize, ShapeError> {
-    shape.get(1).copied().ok_or_else(|| {
-        ShapeError(format!(
-            "x has shape {shape:?}, expected channels in axis 1"
-        ))
-    })
+    shape
+        .get(1)
+        .copied()
+        .ok_or_else(|| ShapeError(format!("x has shape {shape:?}, expected channels in axis 1")))
 }
 
 /// The two sizes of a matrix.
 fn matrix(shape: &[usize], what: &str) -> Result<[usize; 2], ShapeError> {
-    <[usize; 2]>::try_from(shape).map_err(|_| {
-        ShapeError(format!(
-            "{what} has shape {shape:?}, expected two dimensions"
-        ))
-    })
+    <[usize; 2]>::try_from(shape)
+        .map_err(|_| ShapeError(format!("{what} has shape {shape:?}, expected two dimensions")))
 }
 
 /// Checks that an operand has one element.
@@ -490,9 +439,7 @@ fn single(shape: &[usize], what: &str) -> Result<(), ShapeError> {
     if shape.iter().all(|&size| size == 1) {
         return Ok(());
     }
-    Err(ShapeError(format!(
-        "{what} has shape {shape:?}, expected one element"
-    )))
+    Err(ShapeError(format!("{what} has shape {shape:?}, expected one element")))
 }
 
 /// NumPy `matmul`: the last two dimensions are matrices, those before them broadcast; a

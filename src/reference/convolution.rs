@@ -13,13 +13,7 @@ pub(super) fn convolve(
     operands: &Operands<'_>,
     shape: Vec<usize>,
 ) -> Result<Tensor, Reason> {
-    let ConvAttributes {
-        kernel,
-        stride,
-        dilation,
-        pads,
-        groups,
-    } = *attributes;
+    let ConvAttributes { kernel, stride, dilation, pads, groups } = *attributes;
     let (x, weights) = (operands.f32(0)?, operands.f32(1)?);
     let bias = operands.optional(2).map(Tensor::f32).transpose()?;
     let (x_shape, weights_shape) = (operands.get(0)?.shape(), operands.get(1)?.shape());
@@ -71,9 +65,6 @@ pub(super) fn convolve(
 fn inside(size: usize, offset: usize, pad: usize, stride: usize, outputs: usize) -> Range<usize> {
     // pad <= output * stride + offset < size + pad
     let first = pad.saturating_sub(offset).div_ceil(stride);
-    let end = (size + pad)
-        .saturating_sub(offset)
-        .div_ceil(stride)
-        .min(outputs);
+    let end = (size + pad).saturating_sub(offset).div_ceil(stride).min(outputs);
     first..end.max(first)
 }

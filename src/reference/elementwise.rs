@@ -13,11 +13,7 @@ fn unary_f32(function: UnaryOp, x: f32) -> f32 {
         UnaryOp::HardSigmoid { alpha, beta } => return clamp(alpha * x + beta, 0.0, 1.0),
         UnaryOp::HardSwish => return x * clamp(x / 6.0 + 0.5, 0.0, 1.0),
         UnaryOp::Elu { alpha } => {
-            return if x < 0.0 {
-                alpha * (libm::expf(x) - 1.0)
-            } else {
-                x
-            };
+            return if x < 0.0 { alpha * (libm::expf(x) - 1.0) } else { x };
         }
         UnaryOp::Not => return if x == 0.0 { 1.0 } else { 0.0 },
         UnaryOp::Relu => UnaryFunction::Relu,
@@ -176,11 +172,7 @@ pub(super) fn binary(
         }
         (Data::Bool(a), Data::Bool(b)) => {
             let arithmetic = bool_arithmetic(function).ok_or_else(unsupported)?;
-            combine(
-                &arithmetic,
-                positions.map(|(i, j)| (a[i], b[j])),
-                Data::Bool,
-            )?
+            combine(&arithmetic, positions.map(|(i, j)| (a[i], b[j])), Data::Bool)?
         }
         // ONNX allows an integer exponent of a float.
         (Data::F32(_), Data::I64(_)) if function == BinaryOp::Pow => {
@@ -207,9 +199,7 @@ pub(super) fn select(
         x: &[T],
         y: &[T],
     ) -> Vec<T> {
-        positions
-            .map(|((c, i), j)| if holds[c] { x[i] } else { y[j] })
-            .collect()
+        positions.map(|((c, i), j)| if holds[c] { x[i] } else { y[j] }).collect()
     }
     let positions = Positions::broadcast(condition.shape(), &shape)
         .zip(Positions::broadcast(x.shape(), &shape))
@@ -219,9 +209,7 @@ pub(super) fn select(
         (Data::I64(x), Data::I64(y)) => Data::I64(pick(holds, positions, x, y)),
         (Data::Bool(x), Data::Bool(y)) => Data::Bool(pick(holds, positions, x, y)),
         _ => {
-            return Err(Reason(
-                "the two branches have different element types".to_owned(),
-            ));
+            return Err(Reason("the two branches have different element types".to_owned()));
         }
     };
     Ok(Tensor::new(shape, data)?)
@@ -234,9 +222,7 @@ pub(super) fn clip(operands: &Operands<'_>) -> Result<Tensor, Reason> {
     let data = match x.data() {
         Data::F32(values) => {
             let bound = |index| -> Result<Option<f32>, Reason> {
-                present(index)
-                    .map(|index| Ok(operands.f32(index)?[0]))
-                    .transpose()
+                present(index).map(|index| Ok(operands.f32(index)?[0])).transpose()
             };
             let (minimum, maximum) = (bound(1)?, bound(2)?);
             let apply = |&v: &f32| {
@@ -247,9 +233,7 @@ pub(super) fn clip(operands: &Operands<'_>) -> Result<Tensor, Reason> {
         }
         Data::I64(values) => {
             let bound = |index| -> Result<Option<i64>, Reason> {
-                present(index)
-                    .map(|index| Ok(operands.i64(index)?[0]))
-                    .transpose()
+                present(index).map(|index| Ok(operands.i64(index)?[0])).transpose()
             };
             let (minimum, maximum) = (bound(1)?, bound(2)?);
             let apply = |&v: &i64| {
@@ -317,19 +301,19 @@ pub(super) fn two_slope(
     positive: &Tensor,
     negative: &Tensor,
 ) -> Result<Tensor, Reason> {
-    with_broadcast(x, [positive, negative], |v, [positive, negative]| {
-        if v >= 0.0 { positive * v } else { negative * v }
-    })
+    with_broadcast(
+        x,
+        [positive, negative],
+        |v, [positive, negative]| {
+            if v >= 0.0 { positive * v } else { negative * v }
+        },
+    )
 }
 
 /// `high` where the comparison with zero holds, else `low`.
 pub(super) fn step(x: &Tensor, at_least: bool, low: f32, high: f32) -> Result<Tensor, Reason> {
     let holds = |v: f32| if at_least { v >= 0.0 } else { v > 0.0 };
-    let data = x
-        .f32()?
-        .iter()
-        .map(|&v| if holds(v) { high } else { low })
-        .collect();
+    let data = x.f32()?.iter().map(|&v| if holds(v) { high } else { low }).collect();
     Ok(Tensor::from_f32(x.shape().to_vec(), data)?)
 }
 
@@ -347,9 +331,7 @@ pub(super) fn range(start: &Tensor, delta: &Tensor, shape: Vec<usize>) -> Result
             Data::F32((0..count).map(|i| start[0] + i as f32 * delta[0]).collect())
         }
         _ => {
-            return Err(Reason(
-                "the operands have different element types".to_owned(),
-            ));
+            return Err(Reason("the operands have different element types".to_owned()));
         }
     };
     Ok(Tensor::new(shape, data)?)

@@ -39,11 +39,7 @@ impl<'g> Interpreter<'g> {
             let slot = &mut values[output.index()];
             let computed = if again { slot.clone() } else { slot.take() };
             let constant = || self.graph.constant(*output).cloned();
-            outputs.push(
-                computed
-                    .or_else(constant)
-                    .ok_or_else(|| self.not_computed(*output))?,
-            );
+            outputs.push(computed.or_else(constant).ok_or_else(|| self.not_computed(*output))?);
         }
         Ok(outputs)
     }
@@ -81,9 +77,7 @@ impl<'g> Interpreter<'g> {
         for (index, node) in graph.nodes.iter().enumerate() {
             let operand = |value: &Option<ValueId>| {
                 let Some(value) = *value else { return Ok(None) };
-                let found = values[value.index()]
-                    .as_ref()
-                    .or_else(|| graph.constant(value));
+                let found = values[value.index()].as_ref().or_else(|| graph.constant(value));
                 found.map(Some).ok_or_else(|| self.not_computed(value))
             };
             let operands: Vec<Option<&Tensor>> =
@@ -104,9 +98,7 @@ impl<'g> Interpreter<'g> {
     }
 
     fn not_computed(&self, value: ValueId) -> EvaluationError {
-        EvaluationError::NotComputed {
-            name: self.graph.value_name(value).to_owned(),
-        }
+        EvaluationError::NotComputed { name: self.graph.value_name(value).to_owned() }
     }
 }
 

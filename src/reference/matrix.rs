@@ -42,18 +42,10 @@ pub(super) fn gemm(
     let mut y = product(
         [shape[0], inner, shape[1]],
         |row, k| {
-            if trans_a {
-                a[k * a_width + row]
-            } else {
-                a[row * a_width + k]
-            }
+            if trans_a { a[k * a_width + row] } else { a[row * a_width + k] }
         },
         |k, column| {
-            if trans_b {
-                b[column * b_width + k]
-            } else {
-                b[k * b_width + column]
-            }
+            if trans_b { b[column * b_width + k] } else { b[k * b_width + column] }
         },
     );
     if alpha != 1.0 {

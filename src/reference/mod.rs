@@ -86,8 +86,7 @@ struct Operands<'a>(&'a [Option<&'a Tensor>]);
 
 impl<'a> Operands<'a> {
     fn get(&self, index: usize) -> Result<&'a Tensor, Reason> {
-        self.optional(index)
-            .ok_or_else(|| Reason(format!("operand {index} is missing")))
+        self.optional(index).ok_or_else(|| Reason(format!("operand {index} is missing")))
     }
 
     fn optional(&self, index: usize) -> Option<&'a Tensor> {
@@ -95,15 +94,11 @@ impl<'a> Operands<'a> {
     }
 
     fn f32(&self, index: usize) -> Result<&'a [f32], Reason> {
-        self.get(index)?
-            .f32()
-            .map_err(|error| Reason(format!("operand {index}: {error}")))
+        self.get(index)?.f32().map_err(|error| Reason(format!("operand {index}: {error}")))
     }
 
     fn i64(&self, index: usize) -> Result<&'a [i64], Reason> {
-        self.get(index)?
-            .i64()
-            .map_err(|error| Reason(format!("operand {index}: {error}")))
+        self.get(index)?.i64().map_err(|error| Reason(format!("operand {index}: {error}")))
     }
 
     fn optional_i64(&self, index: usize) -> Result<Option<&'a [i64]>, Reason> {
@@ -120,10 +115,8 @@ pub fn evaluate_node(
     node: &Node,
     inputs: &[Option<&Tensor>],
 ) -> Result<Vec<Tensor>, EvaluationError> {
-    let shapes: Vec<Option<&[usize]>> = inputs
-        .iter()
-        .map(|input| input.map(Tensor::shape))
-        .collect();
+    let shapes: Vec<Option<&[usize]>> =
+        inputs.iter().map(|input| input.map(Tensor::shape)).collect();
     let shapes = infer_shapes(node, &shapes, inputs)?;
     evaluate(&node.op, &Operands(inputs), shapes).map_err(|Reason(reason)| EvaluationError::Node {
         node: node.name.clone(),
@@ -152,18 +145,11 @@ fn evaluate(
         Op::Cast { to } => elementwise::cast(x()?, *to)?,
         Op::PRelu => elementwise::prelu(x()?, operands.get(1)?)?,
         Op::TwoSlope => elementwise::two_slope(x()?, operands.get(1)?, operands.get(2)?)?,
-        Op::Step {
-            at_least,
-            low,
-            high,
-        } => elementwise::step(x()?, *at_least, *low, *high)?,
+        Op::Step { at_least, low, high } => elementwise::step(x()?, *at_least, *low, *high)?,
         Op::Conv(attributes) => convolution::convolve(attributes, operands, shape)?,
-        Op::Gemm {
-            alpha,
-            beta,
-            trans_a,
-            trans_b,
-        } => matrix::gemm(operands, shape, [*alpha, *beta], [*trans_a, *trans_b])?,
+        Op::Gemm { alpha, beta, trans_a, trans_b } => {
+            matrix::gemm(operands, shape, [*alpha, *beta], [*trans_a, *trans_b])?
+        }
         Op::MatMul => matrix::matmul(x()?, operands.get(1)?, shape)?,
         Op::BatchNormalization { epsilon } => {
             normalisation::batch_normalization(operands, *epsilon)?
@@ -179,9 +165,8 @@ fn evaluate(
         }
         Op::ArgMax { axis, .. } => reduction::arg_max(x()?, *axis, shape)?,
         Op::Concat { axis } => {
-            let parts: Result<Vec<_>, _> = (0..operands.0.len())
-                .map(|index| operands.get(index))
-                .collect();
+            let parts: Result<Vec<_>, _> =
+                (0..operands.0.len()).map(|index| operands.get(index)).collect();
             rearrange::concat(&parts?, *axis, shape)?
         }
         Op::Slice => rearrange::slice(operands, shape)?,
@@ -192,10 +177,9 @@ fn evaluate(
         Op::Transpose { perm } => rearrange::transpose(x()?, perm, shape)?,
         Op::Expand => rearrange::expand(x()?, shape)?,
         Op::Gather { axis } => rearrange::gather(x()?, operands.get(1)?, *axis, shape)?,
-        Op::DepthToSpace {
-            block,
-            column_row_depth,
-        } => rearrange::depth_to_space(x()?, *block, *column_row_depth, shape)?,
+        Op::DepthToSpace { block, column_row_depth } => {
+            rearrange::depth_to_space(x()?, *block, *column_row_depth, shape)?
+        }
         Op::Shape { start, end } => {
             let dims = x()?.shape();
             let reported = &dims[shape_range(dims.len(), *start, *end)];
@@ -204,20 +188,15 @@ fn evaluate(
         }
         Op::ConstantOfShape { value, data_type } => {
             let full = Tensor::from_f32(shape.clone(), vec![*value; shape.iter().product()])?;
-            if *data_type == DataType::F32 {
-                full
-            } else {
-                elementwise::cast(&full, *data_type)?
-            }
+            if *data_type == DataType::F32 { full } else { elementwise::cast(&full, *data_type)? }
         }
         Op::Range => elementwise::range(x()?, operands.get(2)?, shape)?,
         Op::BipolarQuant => quantisation::bipolar_quant(x()?, operands.get(1)?, shape)?,
         Op::Quant(attributes) => quantisation::quant(attributes, operands, shape)?,
         Op::Trunc { rounding } => quantisation::trunc(*rounding, operands, shape)?,
-        Op::MultiThreshold {
-            out_scale,
-            out_bias,
-        } => quantisation::multi_threshold(x()?, operands.get(1)?, *out_scale, *out_bias)?,
+        Op::MultiThreshold { out_scale, out_bias } => {
+            quantisation::multi_threshold(x()?, operands.get(1)?, *out_scale, *out_bias)?
+        }
         // Handled above.
         Op::Split { .. } => return Err(Reason("Split has several results".to_owned())),
     };

@@ -46,11 +46,8 @@ pub(super) fn softmax(x: &Tensor, axis: i64, log: bool) -> Result<Tensor, Reason
             }
             for class in 0..classes {
                 let shifted = block[of_class(class)] - maximum;
-                block[of_class(class)] = if log {
-                    shifted - libm::logf(sum)
-                } else {
-                    libm::expf(shifted) / sum
-                };
+                block[of_class(class)] =
+                    if log { shifted - libm::logf(sum) } else { libm::expf(shifted) / sum };
             }
         }
     }

@@ -13,24 +13,13 @@ struct Window {
 
 /// The windows along one axis (0 vertical, 1 horizontal).
 fn windows(attributes: &PoolAttributes, axis: usize, size: usize, outputs: usize) -> Vec<Window> {
-    let PoolAttributes {
-        kernel,
-        stride,
-        dilation,
-        pads,
-        ..
-    } = attributes;
+    let PoolAttributes { kernel, stride, dilation, pads, .. } = attributes;
     let (before, after) = (pads[axis], pads[axis + 2]);
     let window = |output| {
         let taps = (0..kernel[axis]).map(|tap| output * stride[axis] + tap * dilation[axis]);
         let counted: Vec<usize> = taps.filter(|&at| at < before + size + after).collect();
-        let pixels = counted
-            .iter()
-            .filter(|&&at| at >= before && at < before + size);
-        Window {
-            pixels: pixels.map(|&at| at - before).collect(),
-            counted: counted.len(),
-        }
+        let pixels = counted.iter().filter(|&&at| at >= before && at < before + size);
+        Window { pixels: pixels.map(|&at| at - before).collect(), counted: counted.len() }
     };
     (0..outputs).map(window).collect()
 }

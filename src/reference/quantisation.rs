@@ -15,10 +15,7 @@ pub(super) fn bipolar_quant(
     shape: Vec<usize>,
 ) -> Result<Tensor, Reason> {
     let (x, scale) = (broadcast_f32(x, &shape)?, broadcast_f32(scale, &shape)?);
-    let values = x
-        .iter()
-        .zip(&scale)
-        .map(|(&x, &scale)| if x >= 0.0 { scale } else { -scale });
+    let values = x.iter().zip(&scale).map(|(&x, &scale)| if x >= 0.0 { scale } else { -scale });
     Ok(Tensor::from_f32(shape, values.collect())?)
 }
 
@@ -74,10 +71,7 @@ pub(super) fn trunc(
     let mut y = broadcast_f32(operands.get(0)?, &shape)?;
     let [scale, zero_point, bits_in, bits_out] =
         [1, 2, 3, 4].map(|index| operands.get(index).and_then(|t| broadcast_f32(t, &shape)));
-    let parameters = scale?
-        .into_iter()
-        .zip(zero_point?)
-        .zip(bits_in?.into_iter().zip(bits_out?));
+    let parameters = scale?.into_iter().zip(zero_point?).zip(bits_in?.into_iter().zip(bits_out?));
     for (y, ((scale, zero_point), (bits_in, bits_out))) in y.iter_mut().zip(parameters) {
         let integer = (*y / scale + zero_point).round_ties_even();
         let truncated = rounding.apply(integer / power_of_two(bits_in - bits_out));
@@ -102,10 +96,7 @@ pub(super) fn multi_threshold(
     let value = |(index, &x): (usize, &f32)| {
         let channel = index / pixels.max(1) % channels.max(1);
         let row = if rows == 1 { 0 } else { channel };
-        let passed = thresholds[row * steps..][..steps]
-            .iter()
-            .filter(|&&t| x >= t)
-            .count();
+        let passed = thresholds[row * steps..][..steps].iter().filter(|&&t| x >= t).count();
         out_scale * passed as f32 + out_bias
     };
     let values = x.f32()?.iter().enumerate().map(value).collect();

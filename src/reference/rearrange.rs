@@ -24,16 +24,8 @@ pub(super) fn slice(operands: &Operands<'_>, shape: Vec<usize>) -> Result<Tensor
     let (axes, steps) = (operands.optional_i64(3)?, operands.optional_i64(4)?);
     let cuts = slice_cuts(x.shape(), starts, ends, axes, steps)?;
     let whole = row_major_strides(x.shape());
-    let offset = cuts
-        .iter()
-        .zip(&whole)
-        .map(|(cut, &stride)| cut.start * stride as usize)
-        .sum();
-    let strides = cuts
-        .iter()
-        .zip(&whole)
-        .map(|(cut, &stride)| cut.step * stride)
-        .collect();
+    let offset = cuts.iter().zip(&whole).map(|(cut, &stride)| cut.start * stride as usize).sum();
+    let strides = cuts.iter().zip(&whole).map(|(cut, &stride)| cut.step * stride).collect();
     let data = take(x.data(), Positions::new(&shape, strides, offset));
     Ok(Tensor::new(shape, data)?)
 }
@@ -60,14 +52,9 @@ pub(super) fn concat(parts: &[&Tensor], axis: i64, shape: Vec<usize>) -> Result<
     /// For each index before the axis the blocks of all parts in turn.
     fn join<T: Copy>(parts: &[(&[T], usize)], outer: usize) -> Vec<T> {
         let blocks = (0..outer).flat_map(|i| parts.iter().map(move |part| (i, part)));
-        blocks
-            .flat_map(|(i, &(values, block))| &values[i * block..][..block])
-            .copied()
-            .collect()
+        blocks.flat_map(|(i, &(values, block))| &values[i * block..][..block]).copied().collect()
     }
-    let blocks = parts
-        .iter()
-        .map(|part| part.shape()[axis..].iter().product::<usize>());
+    let blocks = parts.iter().map(|part| part.shape()[axis..].iter().product::<usize>());
     let Some(first) = parts.first() else {
         return Err(Reason("has no operands".to_owned()));
     };
@@ -76,9 +63,7 @@ pub(super) fn concat(parts: &[&Tensor], axis: i64, shape: Vec<usize>) -> Result<
             let mut slices = Vec::with_capacity(parts.len());
             for (part, block) in parts.iter().zip(blocks) {
                 let Data::$kind(values) = part.data() else {
-                    return Err(Reason(
-                        "the operands have different element types".to_owned(),
-                    ));
+                    return Err(Reason("the operands have different element types".to_owned()));
                 };
                 slices.push((values.as_slice(), block));
             }
@@ -119,11 +104,7 @@ pub(super) fn pad(operands: &Operands<'_>, shape: Vec<usize>) -> Result<Tensor, 
     for (axis, &[before, after]) in amounts.iter().enumerate() {
         let cut = before.min(0).unsigned_abs() as usize;
         let cut_after = after.min(0).unsigned_abs() as usize;
-        kept.push(
-            x.shape()[axis]
-                .saturating_sub(cut)
-                .saturating_sub(cut_after),
-        );
+        kept.push(x.shape()[axis].saturating_sub(cut).saturating_sub(cut_after));
         source += cut * x_strides[axis] as usize;
         target += before.max(0) as usize * y_strides[axis] as usize;
     }
@@ -195,14 +176,8 @@ pub(super) fn depth_to_space(
     } else {
         (map, block_size * depth_size * map, depth_size * map)
     };
-    let strides = vec![
-        channels as isize * map,
-        depth_stride,
-        width as isize,
-        row_stride,
-        1,
-        column_stride,
-    ];
+    let strides =
+        vec![channels as isize * map, depth_stride, width as isize, row_stride, 1, column_stride];
     let data = take(x.data(), Positions::new(&split, strides, 0));
     Ok(Tensor::new(shape, data)?)
 }

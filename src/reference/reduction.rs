@@ -7,16 +7,10 @@ use crate::graph::{Data, ReduceKind, Tensor};
 
 /// For each element of `x`, in row-major order, the position of the result that it belongs to.
 fn results_of_elements(shape: &[usize], reduced: &[bool]) -> Positions {
-    let kept: Vec<usize> = shape
-        .iter()
-        .zip(reduced)
-        .map(|(&size, &reduced)| if reduced { 1 } else { size })
-        .collect();
+    let kept: Vec<usize> =
+        shape.iter().zip(reduced).map(|(&size, &reduced)| if reduced { 1 } else { size }).collect();
     let strides = row_major_strides(&kept);
-    let strides = strides
-        .into_iter()
-        .zip(reduced)
-        .map(|(s, &reduced)| if reduced { 0 } else { s });
+    let strides = strides.into_iter().zip(reduced).map(|(s, &reduced)| if reduced { 0 } else { s });
     Positions::new(shape, strides.collect(), 0)
 }
 
@@ -110,10 +104,7 @@ pub(super) fn arg_max(x: &Tensor, axis: i64, shape: Vec<usize>) -> Result<Tensor
             .collect()
     }
     let axis = axis_index(axis, x.shape().len())?;
-    let (classes, inner) = (
-        x.shape()[axis],
-        x.shape()[axis + 1..].iter().product::<usize>(),
-    );
+    let (classes, inner) = (x.shape()[axis], x.shape()[axis + 1..].iter().product::<usize>());
     let indices = match x.data() {
         Data::F32(values) => first_of_largest(values, classes, inner),
         Data::I64(values) => first_of_largest(values, classes, inner),

@@ -1,10 +1,11 @@
 //! The reference: the definition of a binary convolution, one tap and one bit at a time.
 
+use super::PackedKernel;
 use crate::{Alphabet, ConvGeometry, PadValue, bit_string::bit, words_per_pixel};
 use std::ops::Range;
 
 /// A binary convolution as it is defined.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Reference {
     geometry: ConvGeometry,
     pad: PadValue,
@@ -25,25 +26,6 @@ impl Reference {
             pad,
             alphabet,
             weights: weights.to_vec(),
-        }
-    }
-
-    /// The input as it is.
-    pub(super) fn scratch_len(&self) -> usize {
-        let [height, width] = self.geometry.input;
-        height * width * words_per_pixel(self.geometry.in_channels)
-    }
-
-    pub(super) fn packed_bytes(&self) -> usize {
-        size_of_val(&self.weights[..])
-    }
-
-    pub(super) fn accumulate(&self, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
-        let width = self.geometry.output()[1];
-        let channels = self.geometry.out_channels;
-        for (index, out) in out.iter_mut().enumerate() {
-            let (pixel, channel) = (index / channels, index % channels);
-            *out = self.sum(input, rows.start + pixel / width, pixel % width, channel);
         }
     }
 
@@ -94,5 +76,34 @@ impl Reference {
             }
         }
         sum
+    }
+}
+
+impl PackedKernel for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn packed_bytes(&self) -> usize {
+        size_of_val(&self.weights[..])
+    }
+
+    /// The input as it is.
+    fn scratch_len(&self) -> usize {
+        let [height, width] = self.geometry.input;
+        height * width * words_per_pixel(self.geometry.in_channels)
+    }
+
+    fn prepare(&self, input: &[u64], scratch: &mut [u64]) {
+        scratch.copy_from_slice(input);
+    }
+
+    fn accumulate(&self, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
+        let width = self.geometry.output()[1];
+        let channels = self.geometry.out_channels;
+        for (index, out) in out.iter_mut().enumerate() {
+            let (pixel, channel) = (index / channels, index % channels);
+            *out = self.sum(input, rows.start + pixel / width, pixel % width, channel);
+        }
     }
 }

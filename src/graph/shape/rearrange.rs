@@ -10,9 +10,7 @@ pub(crate) fn axis_index(axis: i64, rank: usize) -> Result<usize, ShapeError> {
         let axis = if axis < 0 { axis + signed_rank } else { axis };
         return Ok(axis as usize);
     }
-    Err(ShapeError(format!(
-        "axis {axis} is outside of {rank} dimensions"
-    )))
+    Err(ShapeError(format!("axis {axis} is outside of {rank} dimensions")))
 }
 
 /// For each axis whether the list names it.
@@ -73,14 +71,8 @@ pub(crate) fn slice_cuts(
              of shape {shape:?}"
         )));
     }
-    let mut cuts: Vec<Cut> = shape
-        .iter()
-        .map(|&size| Cut {
-            start: 0,
-            step: 1,
-            count: size,
-        })
-        .collect();
+    let mut cuts: Vec<Cut> =
+        shape.iter().map(|&size| Cut { start: 0, step: 1, count: size }).collect();
     let default_axes: Vec<i64> = (0..count as i64).collect();
     let axes = axes.unwrap_or(&default_axes);
     axis_set(axes, shape.len())?;
@@ -100,38 +92,23 @@ fn cut(size: usize, start: i64, end: i64, step: i64) -> Result<Cut, ShapeError> 
     let signed_size =
         i64::try_from(size).map_err(|_| ShapeError(format!("an axis has {size} elements")))?;
     let from_front = |at: i64| {
-        if at < 0 {
-            at.saturating_add(signed_size)
-        } else {
-            at
-        }
+        if at < 0 { at.saturating_add(signed_size) } else { at }
     };
     let (start, end) = (from_front(start), from_front(end));
     let (start, end) = if step > 0 {
         (start.clamp(0, signed_size), end.clamp(0, signed_size))
     } else {
-        (
-            start.clamp(-1, signed_size - 1),
-            end.clamp(-1, signed_size - 1),
-        )
+        (start.clamp(-1, signed_size - 1), end.clamp(-1, signed_size - 1))
     };
     let span = if step > 0 { end - start } else { start - end };
     let stride = step.unsigned_abs();
     let count = u64::try_from(span).map_or(0, |span| span.div_ceil(stride));
     if count == 0 {
-        return Ok(Cut {
-            start: 0,
-            step: 1,
-            count: 0,
-        });
+        return Ok(Cut { start: 0, step: 1, count: 0 });
     }
     // A step that leads out of the axis is never taken, so its size does not matter.
     let step = if count == 1 { 1 } else { step as isize };
-    Ok(Cut {
-        start: start as usize,
-        step,
-        count: count as usize,
-    })
+    Ok(Cut { start: start as usize, step, count: count as usize })
 }
 
 /// Elements added (or, negative, removed) before and after each axis.
@@ -163,9 +140,7 @@ pub(super) fn padded(shape: &[usize], amounts: &[[i64; 2]]) -> Result<Vec<usize>
     axes.map(|(&size, &[before, after])| {
         let total = i128::from(before) + i128::from(after) + size as i128;
         usize::try_from(total).map_err(|_| {
-            ShapeError(format!(
-                "pads {before} and {after} do not fit an axis of {size} elements"
-            ))
+            ShapeError(format!("pads {before} and {after} do not fit an axis of {size} elements"))
         })
     })
     .collect()
@@ -182,14 +157,10 @@ pub(crate) fn split_sizes(
         None => {
             // Equal parts; where that does not divide, the last one is smaller (ONNX opset 18).
             let part = size.div_ceil(parts.max(1));
-            (0..parts)
-                .map(|index| part.min(size.saturating_sub(index * part)))
-                .collect()
+            (0..parts).map(|index| part.min(size.saturating_sub(index * part))).collect()
         }
     };
-    let total = sizes
-        .iter()
-        .try_fold(0_usize, |sum, &part| sum.checked_add(part));
+    let total = sizes.iter().try_fold(0_usize, |sum, &part| sum.checked_add(part));
     if sizes.len() != parts || total != Some(size) {
         return Err(ShapeError(format!(
             "{size} elements do not split into {parts} parts of sizes {sizes:?}"
@@ -261,15 +232,9 @@ pub(super) fn reshape(
 /// The two dimensions that a Flatten leaves.
 pub(super) fn flatten(shape: &[usize], axis: i64) -> Result<Vec<usize>, ShapeError> {
     // Unlike elsewhere, the axis may also be the one past the last.
-    let axis = if axis == shape.len() as i64 {
-        shape.len()
-    } else {
-        axis_index(axis, shape.len())?
-    };
-    Ok(vec![
-        element_count(&shape[..axis])?,
-        element_count(&shape[axis..])?,
-    ])
+    let axis =
+        if axis == shape.len() as i64 { shape.len() } else { axis_index(axis, shape.len())? };
+    Ok(vec![element_count(&shape[..axis])?, element_count(&shape[axis..])?])
 }
 
 /// The shape after a permutation of the axes.
@@ -277,9 +242,7 @@ pub(super) fn transpose(shape: &[usize], perm: &[usize]) -> Result<Vec<usize>, S
     let mut sorted = perm.to_vec();
     sorted.sort_unstable();
     if !sorted.iter().copied().eq(0..shape.len()) {
-        return Err(ShapeError(format!(
-            "{perm:?} does not permute the axes of shape {shape:?}"
-        )));
+        return Err(ShapeError(format!("{perm:?} does not permute the axes of shape {shape:?}")));
     }
     Ok(perm.iter().map(|&axis| shape[axis]).collect())
 }
@@ -291,9 +254,7 @@ pub(super) fn squeeze(shape: &[usize], axes: Option<&[i64]>) -> Result<Vec<usize
     };
     let named = axis_set(axes, shape.len())?;
     if let Some(axis) = (0..shape.len()).find(|&axis| named[axis] && shape[axis] != 1) {
-        return Err(ShapeError(format!(
-            "axis {axis} of shape {shape:?} does not have length 1"
-        )));
+        return Err(ShapeError(format!("axis {axis} of shape {shape:?} does not have length 1")));
     }
     Ok(without(shape, &named, false))
 }
@@ -303,34 +264,19 @@ pub(super) fn unsqueeze(shape: &[usize], axes: &[i64]) -> Result<Vec<usize>, Sha
     let new = axis_set(axes, shape.len() + axes.len())?;
     let mut old = shape.iter();
     // As many axes are not new as the input has.
-    Ok(new
-        .iter()
-        .map(|&new| if new { 1 } else { *old.next().unwrap_or(&1) })
-        .collect())
+    Ok(new.iter().map(|&new| if new { 1 } else { *old.next().unwrap_or(&1) }).collect())
 }
 
 /// The shape after blocks of channels became blocks of pixels.
 pub(super) fn depth_to_space(shape: &[usize], block: usize) -> Result<Vec<usize>, ShapeError> {
-    let fail = || {
-        ShapeError(format!(
-            "shape {shape:?} does not unfold into blocks of {block}"
-        ))
-    };
+    let fail = || ShapeError(format!("shape {shape:?} does not unfold into blocks of {block}"));
     let &[batch, channels, height, width] = shape else {
         return Err(fail());
     };
-    let area = block
-        .checked_mul(block)
-        .filter(|&area| area > 0)
-        .ok_or_else(fail)?;
+    let area = block.checked_mul(block).filter(|&area| area > 0).ok_or_else(fail)?;
     if channels % area != 0 {
         return Err(fail());
     }
     let scaled = |size: usize| size.checked_mul(block).ok_or_else(fail);
-    Ok(vec![
-        batch,
-        channels / area,
-        scaled(height)?,
-        scaled(width)?,
-    ])
+    Ok(vec![batch, channels / area, scaled(height)?, scaled(width)?])
 }

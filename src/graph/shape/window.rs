@@ -12,21 +12,13 @@ fn check_attributes(
     dilation: [usize; 2],
     pads: [usize; 4],
 ) -> Result<(), ShapeError> {
-    for (what, sizes) in [
-        ("kernel", kernel),
-        ("stride", stride),
-        ("dilation", dilation),
-    ] {
+    for (what, sizes) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
         if sizes.iter().any(|&size| size == 0 || size > LIMIT) {
-            return Err(ShapeError(format!(
-                "{what} is {sizes:?}, expected 1 to {LIMIT}"
-            )));
+            return Err(ShapeError(format!("{what} is {sizes:?}, expected 1 to {LIMIT}")));
         }
     }
     if pads.iter().any(|&pad| pad > LIMIT) {
-        return Err(ShapeError(format!(
-            "pads are {pads:?}, expected at most {LIMIT}"
-        )));
+        return Err(ShapeError(format!("pads are {pads:?}, expected at most {LIMIT}")));
     }
     Ok(())
 }
@@ -34,9 +26,7 @@ fn check_attributes(
 /// Batch, channels, height and width.
 fn map_shape(x: &[usize]) -> Result<[usize; 4], ShapeError> {
     let shape = <[usize; 4]>::try_from(x).map_err(|_| {
-        ShapeError(format!(
-            "x has shape {x:?}, expected batch, channels, height and width"
-        ))
+        ShapeError(format!("x has shape {x:?}, expected batch, channels, height and width"))
     })?;
     if shape[2..].iter().any(|&size| size > super::MAX_ELEMENTS) {
         return Err(ShapeError(format!("x has shape {x:?}, which is too large")));
@@ -50,20 +40,12 @@ pub(super) fn conv_output(
     x: &[usize],
     weights: &[usize],
 ) -> Result<Vec<usize>, ShapeError> {
-    let ConvAttributes {
-        kernel,
-        stride,
-        dilation,
-        pads,
-        groups,
-    } = *attributes;
+    let ConvAttributes { kernel, stride, dilation, pads, groups } = *attributes;
     check_attributes(kernel, stride, dilation, pads)?;
     let [batch, channels, height, width] = map_shape(x)?;
     let [out_channels, group_channels, kernel_height, kernel_width] =
         <[usize; 4]>::try_from(weights).map_err(|_| {
-            ShapeError(format!(
-                "weights have shape {weights:?}, expected four dimensions"
-            ))
+            ShapeError(format!("weights have shape {weights:?}, expected four dimensions"))
         })?;
     if [kernel_height, kernel_width] != kernel {
         return Err(ShapeError(format!(
@@ -104,14 +86,7 @@ pub(crate) fn pool_output(
     x: &[usize],
     need_pixel: bool,
 ) -> Result<Vec<usize>, ShapeError> {
-    let PoolAttributes {
-        kernel,
-        stride,
-        dilation,
-        pads,
-        ceil_mode,
-        ..
-    } = *attributes;
+    let PoolAttributes { kernel, stride, dilation, pads, ceil_mode, .. } = *attributes;
     check_attributes(kernel, stride, dilation, pads)?;
     let [batch, channels, height, width] = map_shape(x)?;
     let mut output = [0; 2];
@@ -133,10 +108,10 @@ pub(crate) fn pool_output(
             // The first window that could miss the map is the first one, the last that could is the
             // last one; windows between them hold a pixel unless they stride over the whole map.
             let holds_pixel = |window: usize| {
-                let taps =
-                    (0..kernel[axis]).map(|tap| window * stride[axis] + tap * dilation[axis]);
-                taps.into_iter()
-                    .any(|at| at >= pads[axis] && at < pads[axis] + size)
+                let start = window * stride[axis];
+                // The first tap that does not lie before the map.
+                let tap = pads[axis].saturating_sub(start).div_ceil(dilation[axis]);
+                tap < kernel[axis] && start + tap * dilation[axis] < pads[axis] + size
             };
             if !holds_pixel(0) || !holds_pixel(count - 1) {
                 return Err(ShapeError::new("a window lies wholly in the padding"));

@@ -1,0 +1,169 @@
+//! The private layout of the tiled kernels: a padded copy of the map in units of a few bits.
+//!
+//! `[group][padded height][padded width][units of a group's channels]`. Bits are so small that the
+//! copy costs little, and with the padding in place every window lies inside the map: the taps of a
+//! kernel row are one contiguous run of units (with horizontal dilation 1), so that convolving
+//! directly costs what a matrix product would, with no im2col.
+
+use crate::{
+    ConvGeometry,
+    bit_string::{extract, low_mask},
+    words_per_pixel,
+};
+use bytemuck::Pod;
+
+/// What a kernel reads of the map at a time.
+pub(super) trait Unit: Pod {
+    /// Channels in a unit; divides 64.
+    const BITS: usize;
+
+    /// Spreads words over units, lowest bits first: `64 / BITS` units per word.
+    fn spread(words: &[u64], units: &mut [Self]);
+}
+
+/// Four channels in the high half of a byte: the offset of a 16-byte table row.
+impl Unit for u8 {
+    const BITS: usize = 4;
+
+    fn spread(words: &[u64], units: &mut [Self]) {
+        for (pair, byte) in units
+            .chunks_exact_mut(2)
+            .zip(words.iter().flat_map(|w| w.to_le_bytes()))
+        {
+            pair.copy_from_slice(&[byte << 4, byte & 0xf0]);
+        }
+    }
+}
+
+/// 32 channels.
+impl Unit for u32 {
+    const BITS: usize = 32;
+
+    fn spread(words: &[u64], units: &mut [Self]) {
+        for (pair, &word) in units.chunks_exact_mut(2).zip(words) {
+            pair.copy_from_slice(&[word as u32, (word >> 32) as u32]);
+        }
+    }
+}
+
+/// Sizes of the padded copy.
+#[derive(Debug, Clone)]
+pub(super) struct PaddedMap {
+    input: [usize; 2],
+    /// Height and width with the padding.
+    padded: [usize; 2],
+    top: usize,
+    left: usize,
+    groups: usize,
+    /// Channels of a group.
+    channels: usize,
+    /// Units of a pixel of one group.
+    units: usize,
+    /// Words of a pixel of the input.
+    words: usize,
+    /// Bit of the padding.
+    pad: bool,
+}
+
+impl PaddedMap {
+    pub(super) fn new<U: Unit>(geometry: &ConvGeometry, pad: bool) -> Self {
+        let ConvGeometry {
+            input,
+            pads: [top, left, bottom, right],
+            groups,
+            ..
+        } = *geometry;
+        let channels = geometry.in_channels / groups;
+        Self {
+            input,
+            padded: [input[0] + top + bottom, input[1] + left + right],
+            top,
+            left,
+            groups,
+            channels,
+            units: channels.div_ceil(U::BITS),
+            words: words_per_pixel(geometry.in_channels),
+            pad,
+        }
+    }
+
+    /// Units of a pixel of one group.
+    pub(super) fn units(&self) -> usize {
+        self.units
+    }
+
+    /// Units of one group.
+    pub(super) fn plane_len(&self) -> usize {
+        self.padded[0] * self.padded[1] * self.units
+    }
+
+    /// Units of all groups.
+    pub(super) fn len(&self) -> usize {
+        self.groups * self.plane_len()
+    }
+
+    /// Distance in units from the start of a plane (or of a window) to the pixel `y` rows below and
+    /// `x` columns to the right.
+    pub(super) fn offset(&self, y: usize, x: usize) -> usize {
+        (y * self.padded[1] + x) * self.units
+    }
+
+    /// Writes all units: the map and its padding.
+    pub(super) fn fill<U: Unit>(&self, input: &[u64], map: &mut [U]) {
+        let pad = self.pad_pixel::<U>();
+        let row = self.padded[1] * self.units;
+        for (group, plane) in map.chunks_exact_mut(self.plane_len()).enumerate() {
+            for (y, row) in plane.chunks_exact_mut(row).enumerate() {
+                let y = y.wrapping_sub(self.top);
+                if y >= self.input[0] {
+                    row.chunks_exact_mut(self.units)
+                        .for_each(|pixel| pixel.copy_from_slice(&pad));
+                    continue;
+                }
+                let (left, rest) = row.split_at_mut(self.left * self.units);
+                let (inside, right) = rest.split_at_mut(self.input[1] * self.units);
+                left.chunks_exact_mut(self.units)
+                    .for_each(|pixel| pixel.copy_from_slice(&pad));
+                right
+                    .chunks_exact_mut(self.units)
+                    .for_each(|pixel| pixel.copy_from_slice(&pad));
+                let row = self.input[1] * self.words;
+                self.fill_row(&input[y * row..][..row], group, inside);
+            }
+        }
+    }
+
+    /// Writes the pixels of one group in one row of the map.
+    fn fill_row<U: Unit>(&self, row: &[u64], group: usize, out: &mut [U]) {
+        if self.groups == 1 && self.channels.is_multiple_of(64) {
+            U::spread(row, out);
+            return;
+        }
+        let first = group * self.channels;
+        let mut units = [U::zeroed(); 16];
+        let units = &mut units[..64 / U::BITS];
+        for (pixel, out) in row
+            .chunks_exact(self.words)
+            .zip(out.chunks_exact_mut(self.units))
+        {
+            for (index, out) in out.chunks_mut(units.len()).enumerate() {
+                let count = (self.channels - index * 64).min(64);
+                U::spread(&[extract(pixel, first + index * 64, count)], units);
+                out.copy_from_slice(&units[..out.len()]);
+            }
+        }
+    }
+
+    /// One padded pixel of a group; bits past its last channel are 0.
+    fn pad_pixel<U: Unit>(&self) -> Vec<U> {
+        let per_word = 64 / U::BITS;
+        let mut units = vec![U::zeroed(); self.channels.div_ceil(64) * per_word];
+        if self.pad {
+            for (index, units) in units.chunks_exact_mut(per_word).enumerate() {
+                U::spread(&[low_mask((self.channels - index * 64).min(64))], units);
+            }
+        }
+        units.truncate(self.units);
+        units
+    }
+}

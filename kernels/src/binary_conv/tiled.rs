@@ -1,0 +1,303 @@
+//! What the vector kernels share: channels along the vector, tiles of pixels times vectors.
+//!
+//! A kernel counts, for each pixel of a tile and each output channel of a block, the positions where
+//! input and weight bits differ. With `K` products in a full window, `m` mismatches and `p` the pad
+//! bit's value, the accumulator follows as
+//!
+//! - {-1, +1} inputs: `sum s_w s_x = K - 2 m`. Exact zero padding: the padded taps, stored as bit 0
+//!   and so counted as `-s_w`, are taken back by adding the sum of `s_w` under them, a constant of the
+//!   border class.
+//! - {0, 1} inputs, `x = (s_x + 1) / 2`: `sum s_w x = ((K - 2 m) + sum s_w) / 2 = ones(w) - m`. Zero
+//!   padding is bit 0.
+//!
+//! Either is `base - m` or `base - 2 m` with `base` looked up by border class and channel.
+
+use super::{
+    PackedKernel,
+    aligned::AlignedBuffer,
+    padded_map::{PaddedMap, Unit},
+};
+use crate::{
+    Alphabet, BorderClasses, ConvGeometry, PadValue,
+    bit_string::{count_ones, extract},
+};
+use bytemuck::Pod;
+use std::{fmt::Debug, ops::Range};
+
+/// Contiguous steps of a window: units of the map, as many rows of packed weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Units from the start of the window.
+    pub(super) offset: usize,
+    /// Number of units.
+    pub(super) steps: usize,
+}
+
+/// One output pixel of a tile: where its data starts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Window {
+    /// Units from the start of the plane.
+    pub(super) map: usize,
+    /// Entries of the table of bases, at the block's first channel.
+    pub(super) base: usize,
+    /// Accumulators, at the block's first channel.
+    pub(super) out: usize,
+}
+
+/// Output channels that a tile computes together, with what all its pixels share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block<'a, K: TileKernel> {
+    /// Padded map of the group.
+    pub(super) plane: &'a [K::Unit],
+    /// Packed weights, `[steps][vectors][channels of a vector]`.
+    pub(super) weights: &'a [K::Weight],
+    /// Number of vectors, at most [`TileKernel::VECTORS`].
+    pub(super) vectors: usize,
+    /// Output channels; the rest of the last vector is padding.
+    pub(super) channels: usize,
+    /// Table of bases.
+    pub(super) bases: &'a [i32],
+    /// Whether a mismatch counts 2 (otherwise 1).
+    pub(super) double: bool,
+}
+
+/// An algorithm for one instruction set.
+pub(super) trait TileKernel: Sized + Debug + Send + Sync + 'static {
+    /// What it reads of the map at a time.
+    type Unit: Unit;
+    /// What it reads of one output channel's weights at a time.
+    type Weight: Pod;
+    /// Output channels of a vector.
+    const CHANNELS: usize;
+    /// Vectors of a full block.
+    const VECTORS: usize;
+    /// Pixels of a full tile.
+    const PIXELS: usize;
+    /// Names with 1, 2, ... vectors per block.
+    const NAMES: &'static [&'static str];
+
+    /// Where the weights of an output channel stand in a vector.
+    fn position(channel: usize) -> usize;
+
+    /// The weights of one step: [`Unit::BITS`] bits.
+    fn weight(bits: u64) -> Self::Weight;
+
+    /// Computes the accumulators of 1 to [`TileKernel::PIXELS`] pixels.
+    fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]);
+}
+
+/// A tiled kernel with the packed weights of a layer.
+#[derive(Debug)]
+pub(super) struct Tiled<K: TileKernel> {
+    kernel: K,
+    geometry: ConvGeometry,
+    map: PaddedMap,
+    /// `[group][block][steps][vectors of the block][K::CHANNELS]`.
+    weights: AlignedBuffer,
+    /// Units of a window.
+    steps: usize,
+    /// Vectors of a group.
+    vectors: usize,
+    /// `[class][group][vectors * K::CHANNELS]`.
+    bases: Vec<i32>,
+    /// Present where bases differ from pixel to pixel.
+    classes: Option<BorderClasses>,
+    double: bool,
+}
+
+/// The runs of a window, for kernels that read `U`.
+pub(super) fn runs<U: Unit>(geometry: &ConvGeometry) -> Vec<Run> {
+    let map = PaddedMap::new::<U>(geometry, false);
+    let [rows, columns] = geometry.kernel;
+    let [vertical, horizontal] = geometry.dilation;
+    let (runs, taps) = if horizontal == 1 {
+        (1, columns)
+    } else {
+        (columns, 1)
+    };
+    (0..rows)
+        .flat_map(|row| (0..runs).map(move |column| (row, column)))
+        .map(|(row, column)| Run {
+            offset: map.offset(row * vertical, column * horizontal),
+            steps: taps * map.units(),
+        })
+        .collect()
+}
+
+impl<K: TileKernel> Tiled<K> {
+    /// Packs validated weights.
+    pub(super) fn new(
+        kernel: K,
+        geometry: &ConvGeometry,
+        pad: PadValue,
+        alphabet: Alphabet,
+        weights: &[u64],
+    ) -> Self {
+        let map = PaddedMap::new::<K::Unit>(geometry, pad == PadValue::Plus);
+        let steps = geometry.kernel[0] * geometry.kernel[1] * map.units();
+        let vectors = (geometry.out_channels / geometry.groups).div_ceil(K::CHANNELS);
+        let classes =
+            (alphabet == Alphabet::PlusMinus && pad == PadValue::Zero && geometry.pads != [0; 4])
+                .then(|| BorderClasses::new(geometry));
+        let mut tiled = Self {
+            kernel,
+            geometry: geometry.clone(),
+            map,
+            weights: AlignedBuffer::zeroed::<K::Weight>(
+                geometry.groups * vectors * K::CHANNELS * steps,
+            ),
+            steps,
+            vectors,
+            bases: Vec::new(),
+            classes,
+            double: alphabet == Alphabet::PlusMinus,
+        };
+        tiled.pack_weights(weights);
+        tiled.bases = tiled.make_bases(alphabet, weights);
+        tiled
+    }
+
+    /// First vector and number of vectors of each block of a group.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<K> {
+        let vectors = self.vectors;
+        (0..vectors)
+            .step_by(K::VECTORS)
+            .map(move |first| (first, K::VECTORS.min(vectors - first)))
+    }
+
+    /// Packed weights of a block.
+    fn block_weights(&self, group: usize, first: usize, vectors: usize) -> Range<usize> {
+        let vector = self.steps * K::CHANNELS;
+        let start = (group * self.vectors + first) * vector;
+        start..start + vectors * vector
+    }
+
+    fn pack_weights(&mut self, weights: &[u64]) {
+        let group_in = self.geometry.in_channels / self.geometry.groups;
+        let group_out = self.geometry.out_channels / self.geometry.groups;
+        let products = self.geometry.products();
+        let units = self.map.units();
+        for group in 0..self.geometry.groups {
+            for (first, vectors) in self.blocks() {
+                let range = self.block_weights(group, first, vectors);
+                let packed = &mut self.weights.as_mut_slice::<K::Weight>()[range];
+                let channels = first * K::CHANNELS..group_out.min((first + vectors) * K::CHANNELS);
+                for (index, channel) in channels.enumerate() {
+                    let at = index / K::CHANNELS * K::CHANNELS + K::position(index % K::CHANNELS);
+                    let row = (group * group_out + channel) * products;
+                    for (step, packed) in packed.chunks_exact_mut(vectors * K::CHANNELS).enumerate()
+                    {
+                        let (tap, bit) = (step / units, step % units * K::Unit::BITS);
+                        let count = K::Unit::BITS.min(group_in - bit);
+                        packed[at] = K::weight(extract(weights, row + tap * group_in + bit, count));
+                    }
+                }
+            }
+        }
+    }
+
+    fn make_bases(&self, alphabet: Alphabet, weights: &[u64]) -> Vec<i32> {
+        let group_out = self.geometry.out_channels / self.geometry.groups;
+        let products = self.geometry.products();
+        let padded = self.vectors * K::CHANNELS;
+        let ones: Vec<i32> = (0..self.geometry.out_channels)
+            .map(|channel| count_ones(weights, channel * products..(channel + 1) * products) as i32)
+            .collect();
+        let classes = self.classes.as_ref().map_or(1, BorderClasses::len);
+        let mut bases = vec![0; classes * self.geometry.groups * padded];
+        for (class, bases) in bases
+            .chunks_exact_mut(self.geometry.groups * padded)
+            .enumerate()
+        {
+            let inside = self
+                .classes
+                .as_ref()
+                .map(|classes| classes.weight_sums(class, weights));
+            for (channel, &ones) in ones.iter().enumerate() {
+                let all = (2 * ones as i64 - products as i64) as i32;
+                bases[channel / group_out * padded + channel % group_out] =
+                    match (alphabet, &inside) {
+                        (Alphabet::ZeroOne, _) => ones,
+                        (Alphabet::PlusMinus, None) => products as i32,
+                        // May exceed 32 bits half way; the accumulator itself does not.
+                        (Alphabet::PlusMinus, Some(inside)) => {
+                            (products as i32).wrapping_add(all.wrapping_sub(inside[channel]))
+                        }
+                    };
+            }
+        }
+        bases
+    }
+}
+
+impl<K: TileKernel> PackedKernel for Tiled<K> {
+    fn name(&self) -> &'static str {
+        K::NAMES[self.vectors.min(K::VECTORS) - 1]
+    }
+
+    fn packed_bytes(&self) -> usize {
+        self.weights.bytes() + size_of_val(&self.bases[..])
+    }
+
+    fn scratch_len(&self) -> usize {
+        (self.map.len() * size_of::<K::Unit>()).div_ceil(size_of::<u64>())
+    }
+
+    fn prepare(&self, input: &[u64], scratch: &mut [u64]) {
+        let map = &mut bytemuck::cast_slice_mut(scratch)[..self.map.len()];
+        self.map.fill::<K::Unit>(input, map);
+    }
+
+    fn accumulate(&self, scratch: &[u64], rows: Range<usize>, out: &mut [i32]) {
+        let width = self.geometry.output()[1];
+        let pixels = rows.len() * width;
+        if pixels == 0 {
+            return;
+        }
+        let group_out = self.geometry.out_channels / self.geometry.groups;
+        let padded = self.vectors * K::CHANNELS;
+        let units: &[K::Unit] = bytemuck::cast_slice(scratch);
+        let planes = units[..self.map.len()].chunks_exact(self.map.plane_len());
+        let tiles = pixels.div_ceil(K::PIXELS);
+        for (group, plane) in planes.enumerate() {
+            for (first, vectors) in self.blocks() {
+                let first_channel = first * K::CHANNELS;
+                let block = Block {
+                    plane,
+                    weights: &self.weights.as_slice()[self.block_weights(group, first, vectors)],
+                    vectors,
+                    channels: (vectors * K::CHANNELS).min(group_out - first_channel),
+                    bases: &self.bases,
+                    double: self.double,
+                };
+                let (mut y, mut x) = (rows.start, 0);
+                let mut windows = [Window::default(); 8];
+                for tile in 0..tiles {
+                    // Tiles of sizes as equal as can be: 7 pixels are better 4 + 3 than 6 + 1.
+                    let range = tile * pixels / tiles..(tile + 1) * pixels / tiles;
+                    let windows = &mut windows[..range.len()];
+                    for (pixel, window) in range.zip(windows.iter_mut()) {
+                        let class = self
+                            .classes
+                            .as_ref()
+                            .map_or(0, |classes| classes.class(y, x));
+                        *window = Window {
+                            map: self
+                                .map
+                                .offset(y * self.geometry.stride[0], x * self.geometry.stride[1]),
+                            base: (class * self.geometry.groups + group) * padded + first_channel,
+                            out: pixel * self.geometry.out_channels
+                                + group * group_out
+                                + first_channel,
+                        };
+                        x += 1;
+                        if x == width {
+                            (y, x) = (y + 1, 0);
+                        }
+                    }
+                    self.kernel.tile(&block, windows, out);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Proofs that the processor has the features of a path.
+//!
+//! A value of one of these types exists only where the features were detected, so whoever holds one
+//! may call functions compiled for them.
+
+use crate::Isa;
+
+/// The proof that `isa` needs.
+///
+/// # Panics
+/// If the processor lacks `isa`.
+pub(crate) fn require<T>(isa: Isa, proof: Option<T>) -> T {
+    proof.unwrap_or_else(|| panic!("{isa} is not available"))
+}
+
+macro_rules! proof {
+    ($(#[$doc:meta])* $name:ident: $($feature:tt),+) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) struct $name(());
+
+        impl $name {
+            /// The proof, if the processor has the features. Does not allocate; detection is cached.
+            pub(crate) fn detect() -> Option<Self> {
+                let present = $(std::arch::is_x86_feature_detected!($feature))&&+;
+                present.then_some(Self(()))
+            }
+        }
+    };
+}
+
+proof!(
+    /// SSSE3, SSE4.1 and POPCNT.
+    V2: "ssse3", "sse4.1", "popcnt"
+);
+proof!(
+    /// AVX2 and POPCNT.
+    Avx2: "avx2", "popcnt"
+);
+proof!(
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512: "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl"
+);
+proof!(
+    /// AVX-512 F, BW, DQ, VL and VPOPCNTDQ.
+    Avx512Vpopcnt: "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vpopcntdq"
+);

@@ -1,0 +1,182 @@
+//! Vectors of f32 with one face for all instruction sets, so that a kernel is written once.
+//!
+//! A kernel is a generic `#[inline(always)] unsafe fn kernel<V: Lanes>(..)`; [`vectorised!`] makes from
+//! it a function for each instruction set, compiled with the features of that set, and a choice among
+//! them at run time.
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::{Avx2, Avx512, Sse4};
+
+/// A vector of f32.
+///
+/// Every operation is the IEEE one, rounded to nearest even, in each lane. Comparisons are ordered:
+/// false where a side is NaN.
+///
+/// # Safety
+/// All functions may only be called where the processor has the features of the instruction set;
+/// pointers must be valid for the number of floats that a function names, and need no alignment.
+pub(crate) trait Lanes: Copy {
+    /// Floats in a vector.
+    const LANES: usize;
+
+    /// The same value in all lanes.
+    unsafe fn splat(x: f32) -> Self;
+    /// Reads [`LANES`](Self::LANES) floats.
+    unsafe fn load(from: *const f32) -> Self;
+    /// Reads `count` floats, at most [`LANES`](Self::LANES); the other lanes are 0.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    /// Writes [`LANES`](Self::LANES) floats.
+    unsafe fn store(self, to: *mut f32);
+    /// Writes the first `count` lanes, at most [`LANES`](Self::LANES).
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+
+    /// `self * factor + addend`, rounded once.
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self / other`.
+    unsafe fn div(self, other: Self) -> Self;
+    /// `self < other ? self : other`.
+    unsafe fn minimum(self, other: Self) -> Self;
+    /// `self > other ? self : other`.
+    unsafe fn maximum(self, other: Self) -> Self;
+    /// `self >= other ? yes : no`.
+    unsafe fn select_ge(self, other: Self, yes: Self, no: Self) -> Self;
+    /// `self > other ? yes : no`.
+    unsafe fn select_gt(self, other: Self, yes: Self, no: Self) -> Self;
+    /// `self >= other` as bits, first lane lowest.
+    unsafe fn ge_bits(self, other: Self) -> u64;
+    /// `-self`.
+    unsafe fn neg(self) -> Self;
+    /// Without its sign.
+    unsafe fn abs(self) -> Self;
+    /// Largest integer not above.
+    unsafe fn floor(self) -> Self;
+    /// Smallest integer not below.
+    unsafe fn ceil(self) -> Self;
+    /// Nearest integer, halves to even.
+    unsafe fn round_ties_even(self) -> Self;
+    /// Square root.
+    unsafe fn sqrt(self) -> Self;
+}
+
+/// Makes from a generic kernel over [`Lanes`] a function that takes the instruction set first and
+/// runs the kernel compiled for it.
+///
+/// The function is unsafe: beyond what the kernel asks for, the processor must have the instruction
+/// set, and it must not be [`Isa::Scalar`](crate::Isa::Scalar), which has no vectors.
+macro_rules! vectorised {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis unsafe fn $name:ident($($argument:ident: $type:ty),* $(,)?) = $kernel:ident;
+    ) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments, reason = "the arguments of the kernel")]
+        $visibility unsafe fn $name(isa: $crate::Isa, $($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "ssse3,sse4.1,popcnt")]
+                unsafe fn v2($($argument: $type),*) {
+                    // SAFETY: this function has the features of the vectors; the rest is the caller's.
+                    unsafe { $kernel::<$crate::simd::Sse4>($($argument),*) }
+                }
+                #[target_feature(enable = "avx2,fma,popcnt")]
+                unsafe fn avx2($($argument: $type),*) {
+                    // SAFETY: this function has the features of the vectors; the rest is the caller's.
+                    unsafe { $kernel::<$crate::simd::Avx2>($($argument),*) }
+                }
+                #[target_feature(enable = "avx2,fma,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
+                unsafe fn avx512($($argument: $type),*) {
+                    // SAFETY: this function has the features of the vectors; the rest is the caller's.
+                    unsafe { $kernel::<$crate::simd::Avx512>($($argument),*) }
+                }
+                // SAFETY: the caller has made sure that the processor has the instruction set, and keeps
+                // the promises that the kernel asks for.
+                unsafe {
+                    match isa {
+                        $crate::Isa::V2 => v2($($argument),*),
+                        $crate::Isa::Avx2 => avx2($($argument),*),
+                        $crate::Isa::Avx512 | $crate::Isa::Avx512Vpopcnt => avx512($($argument),*),
+                        $crate::Isa::Scalar => unreachable!("the scalar path has no vectors"),
+                    }
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            {
+                let _ = ($($argument),*);
+                unreachable!("{isa} has no vectors on this processor")
+            }
+        }
+    };
+}
+pub(crate) use vectorised;
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::Isa;
+    use proptest::prelude::*;
+
+    /// Writes `a * b + c` of all lanes, in as many vectors as fit.
+    #[inline(always)]
+    unsafe fn multiply_add<V: Lanes>(a: &[f32], b: &[f32], c: &[f32], out: &mut [f32]) {
+        for at in (0..out.len()).step_by(V::LANES) {
+            let count = V::LANES.min(out.len() - at);
+            // SAFETY: all slices have the length of `out`, and `count` floats are left of it.
+            unsafe {
+                let load = |from: &[f32]| V::load_first(from.as_ptr().add(at), count);
+                load(a)
+                    .mul_add(load(b), load(c))
+                    .store_first(out.as_mut_ptr().add(at), count);
+            }
+        }
+    }
+
+    vectorised! {
+        unsafe fn multiply_add_on(a: &[f32], b: &[f32], c: &[f32], out: &mut [f32]) = multiply_add;
+    }
+
+    /// Floats of all magnitudes, many with few significant bits so that sums meet ties.
+    fn float() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            any::<u32>().prop_map(f32::from_bits),
+            (any::<u32>(), 0..23_u32).prop_map(|(bits, cut)| f32::from_bits(bits >> cut << cut)),
+            (-64..64_i32, -140..120_i32).prop_map(|(n, e)| n as f32 * libm::exp2f(e as f32)),
+            (0x3f7f_fff0..0x3f80_0010_u32).prop_map(f32::from_bits),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn multiply_add_rounds_once_everywhere(
+            triples in prop::collection::vec((float(), float(), float(), any::<bool>()), 1..40),
+        ) {
+            let a: Vec<f32> = triples.iter().map(|t| t.0).collect();
+            let b: Vec<f32> = triples.iter().map(|t| t.1).collect();
+            // Half of the addends are about as large as the product.
+            let c: Vec<f32> = triples.iter()
+                .map(|t| if t.3 { -(t.0 * t.1) * (1.0 + t.2 % 4.0) } else { t.2 })
+                .collect();
+            for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Scalar) {
+                let mut out = vec![0.0; a.len()];
+                // SAFETY: the processor has the instruction set, and the lengths agree.
+                unsafe { multiply_add_on(isa, &a, &b, &c, &mut out) };
+                for (i, found) in out.iter().enumerate() {
+                    let expected = a[i].mul_add(b[i], c[i]);
+                    prop_assert!(
+                        found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()),
+                        "{isa}: {:e} * {:e} + {:e} is {expected:e}, found {found:e}", a[i], b[i], c[i],
+                    );
+                }
+            }
+        }
+    }
+}

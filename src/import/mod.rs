@@ -1,0 +1,3 @@
+//! Reading networks as other programs write them into a [`Graph`](crate::graph::Graph).
+
+pub mod onnx;

@@ -1,0 +1,81 @@
+//! The operators of QONNX.
+
+use super::Rule;
+use crate::graph::{Op, QuantAttributes, RoundingMode};
+use crate::import::onnx::node::{Fault, NodeContext};
+
+/// The rule for an operator in one of the domains that QONNX tools have used: today's, that of FINN
+/// before, and that of Brevitas before that.
+pub(super) fn rule(domain: &str, op_type: &str) -> Option<Rule> {
+    let known = domain == "onnx.brevitas"
+        || domain.starts_with("qonnx.custom_op.")
+        || domain.starts_with("finn.custom_op.");
+    if !known {
+        return None;
+    }
+    Some(match op_type {
+        "BipolarQuant" => |node| super::fixed(node, Op::BipolarQuant, 2),
+        "Quant" | "IntQuant" => quant,
+        "Trunc" => trunc,
+        "MultiThreshold" => multi_threshold,
+        _ => return None,
+    })
+}
+
+/// The attribute is written in either case.
+fn rounding_mode(node: &NodeContext<'_, '_>, default: RoundingMode) -> Result<RoundingMode, Fault> {
+    let Some(mode) = node.attributes.string("rounding_mode")? else { return Ok(default) };
+    Ok(match mode.to_ascii_uppercase().as_str() {
+        "ROUND" | "HALF_EVEN" => RoundingMode::Round,
+        "CEIL" => RoundingMode::Ceil,
+        "FLOOR" => RoundingMode::Floor,
+        "UP" => RoundingMode::Up,
+        "DOWN" | "ROUND_TO_ZERO" => RoundingMode::Down,
+        "HALF_UP" => RoundingMode::HalfUp,
+        "HALF_DOWN" => RoundingMode::HalfDown,
+        _ => return Err(Fault::Unsupported(format!("rounding mode `{mode}`"))),
+    })
+}
+
+fn quant(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
+    let attributes = QuantAttributes {
+        signed: node.attributes.flag_or("signed", true)?,
+        narrow: node.attributes.flag_or("narrow", true)?,
+        rounding: rounding_mode(node, RoundingMode::Round)?,
+    };
+    super::fixed(node, Op::Quant(attributes), 4)
+}
+
+/// Version 1 has five operands. Version 2 adds a scale of the result (and `signed`, `narrow`).
+fn trunc(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
+    if node.operand_count() > 5 {
+        return Err(Fault::Unsupported("Trunc with its own output scale (version 2)".to_owned()));
+    }
+    let rounding = rounding_mode(node, RoundingMode::Floor)?;
+    super::fixed(node, Op::Trunc { rounding }, 5)
+}
+
+/// Channels are in axis 1, or in the last one with `data_layout` NHWC, which is transposed for.
+fn multi_threshold(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
+    node.at_most(2)?;
+    // Names the integer type that the values fit into, which changes nothing.
+    node.attributes.ignore("out_dtype");
+    let op = Op::MultiThreshold {
+        out_scale: node.attributes.float("out_scale")?.unwrap_or(1.0),
+        out_bias: node.attributes.float("out_bias")?.unwrap_or(0.0),
+    };
+    let (x, thresholds) = (node.operand(0)?, node.operand(1)?);
+    let rank = node.shape(0)?.len();
+    let layout = node.attributes.string("data_layout")?.unwrap_or("NCHW");
+    match (layout, rank) {
+        ("NCHW" | "NC" | "NHWC", 2) | ("NCHW", 4) => node.push(op, vec![Some(x), Some(thresholds)]),
+        ("NHWC", 4) => {
+            let to_front = Op::Transpose { perm: vec![0, 3, 1, 2] };
+            let to_back = Op::Transpose { perm: vec![0, 2, 3, 1] };
+            let x = node.push_part(to_front, vec![Some(x)])?;
+            let counts = node.push_part(op, vec![Some(x), Some(thresholds)])?;
+            node.push(to_back, vec![Some(counts)])
+        }
+        _ => Err(Fault::Unsupported(format!("data layout `{layout}` of {rank} dimensions"))),
+    }
+}

@@ -1,0 +1,602 @@
+//! Converted networks against the reference interpreter: small random networks of every shape that
+//! the papers' networks are made of. Weights are ±1 and the interpreter adds up in the engine's
+//! order, so the answers must agree to the bit, except where a float dense layer reads a flattened
+//! map (the engine adds pixel by pixel, the graph channel by channel) or constants are not ±1.
+
+use bnn::{
+    Isa, Model, SessionOptions,
+    convert::{Conversion, ConvertError, ConvertOptions, convert},
+    graph::{BinaryOp, ConvAttributes, Graph, Op, PoolAttributes, ReduceKind, Tensor, UnaryOp, ValueId},
+    program::{BinaryOutput, StepKind},
+    reference,
+};
+use proptest::prelude::*;
+use rand_like::Random;
+
+/// A source of test data that proptest can replay: all from one seed.
+mod rand_like {
+    pub struct Random(u64);
+
+    impl Random {
+        pub fn new(seed: u64) -> Self {
+            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        }
+
+        pub fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        }
+
+        pub fn below(&mut self, n: usize) -> usize {
+            (self.next() >> 33) as usize % n
+        }
+
+        pub fn chance(&mut self, percent: usize) -> bool {
+            self.below(100) < percent
+        }
+
+        /// Uniform in -1..1.
+        pub fn float(&mut self) -> f32 {
+            (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+        }
+
+        pub fn floats(&mut self, n: usize) -> Vec<f32> {
+            (0..n).map(|_| self.float()).collect()
+        }
+
+        pub fn signs(&mut self, n: usize) -> Vec<f32> {
+            (0..n).map(|_| if self.chance(50) { 1.0 } else { -1.0 }).collect()
+        }
+    }
+}
+
+/// Builds networks layer by layer, in channels-first order.
+struct Network {
+    graph: Graph,
+    random: Random,
+    names: usize,
+}
+
+impl Network {
+    fn new(seed: u64) -> Self {
+        Self { graph: Graph::new("test"), random: Random::new(seed), names: 0 }
+    }
+
+    fn name(&mut self, what: &str) -> String {
+        self.names += 1;
+        format!("{what}{}", self.names)
+    }
+
+    fn constant(&mut self, shape: &[usize], values: Vec<f32>) -> ValueId {
+        let name = self.name("constant");
+        self.graph.add_constant(name, Tensor::from_f32(shape.to_vec(), values).unwrap())
+    }
+
+    fn integers(&mut self, values: &[i64]) -> ValueId {
+        let name = self.name("integers");
+        self.graph.add_constant(name, Tensor::from_i64(values.to_vec()))
+    }
+
+    fn op(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+        let name = self.name("node");
+        self.graph.push_node(name, op, inputs.iter().copied())
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: ValueId) -> ValueId {
+        self.op(Op::Unary(op), &[x])
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: ValueId, b: ValueId) -> ValueId {
+        self.op(Op::Binary(op), &[a, b])
+    }
+
+    fn scalar(&mut self, op: BinaryOp, x: ValueId, value: f32) -> ValueId {
+        let value = self.constant(&[], vec![value]);
+        self.binary(op, x, value)
+    }
+
+    fn step(&mut self, x: ValueId) -> ValueId {
+        self.op(Op::Step { at_least: true, low: -1.0, high: 1.0 }, &[x])
+    }
+
+    fn conv_with(&mut self, x: ValueId, weights: ValueId, conv: ConvAttributes) -> ValueId {
+        self.op(Op::Conv(conv), &[x, weights])
+    }
+
+    /// A convolution with weights ±1, unbalanced in some filters.
+    fn sign_conv(&mut self, x: ValueId, c: usize, o: usize, conv: ConvAttributes) -> ValueId {
+        let [h, w] = conv.kernel;
+        let shape = [o, c / conv.groups, h, w];
+        let signs = self.random.signs(shape.iter().product());
+        let weights = self.constant(&shape, signs);
+        self.conv_with(x, weights, conv)
+    }
+
+    fn float_conv(&mut self, x: ValueId, c: usize, o: usize, conv: ConvAttributes) -> ValueId {
+        let [h, w] = conv.kernel;
+        let shape = [o, c / conv.groups, h, w];
+        let values = self.random.floats(shape.iter().product());
+        let weights = self.constant(&shape, values);
+        self.conv_with(x, weights, conv)
+    }
+
+    /// Batch normalisation with gammas of both signs, some zero, some tiny.
+    fn batch_norm(&mut self, x: ValueId, channels: usize, spread: f32) -> ValueId {
+        let gamma: Vec<f32> = (0..channels)
+            .map(|_| match self.random.below(12) {
+                0 => 0.0,
+                1 => 1e-6,
+                2..=4 => -self.random.float().abs() - 0.1,
+                _ => self.random.float().abs() + 0.1,
+            })
+            .collect();
+        let beta: Vec<f32> = self.random.floats(channels);
+        // Means that are integers make exact ties.
+        let mean: Vec<f32> = (0..channels).map(|_| (self.random.float() * spread).round()).collect();
+        let variance: Vec<f32> =
+            (0..channels).map(|_| self.random.float().abs() * spread + 0.01).collect();
+        let parameters =
+            [gamma, beta, mean, variance].map(|values| self.constant(&[channels], values));
+        let epsilon = if self.random.chance(50) { 1e-5 } else { 1e-3 };
+        let [gamma, beta, mean, variance] = parameters;
+        self.op(Op::BatchNormalization { epsilon }, &[x, gamma, beta, mean, variance])
+    }
+
+    fn max_pool(&mut self, x: ValueId, kernel: usize, stride: usize, pad: usize) -> ValueId {
+        self.op(Op::MaxPool(pool(kernel, stride, pad)), &[x])
+    }
+
+    fn prelu(&mut self, x: ValueId, channels: usize) -> ValueId {
+        let slopes: Vec<f32> = self.random.floats(channels).iter().map(|s| s.abs()).collect();
+        let slopes = self.constant(&[channels, 1, 1], slopes);
+        self.op(Op::PRelu, &[x, slopes])
+    }
+
+    fn per_channel_add(&mut self, x: ValueId, channels: usize) -> ValueId {
+        let shift = self.random.floats(channels);
+        let shift = self.constant(&[1, channels, 1, 1], shift);
+        self.binary(BinaryOp::Add, x, shift)
+    }
+
+    fn classifier(&mut self, x: ValueId, features: usize, classes: usize) -> ValueId {
+        let flat = self.op(Op::Flatten { axis: 1 }, &[x]);
+        let weights = self.random.floats(features * classes);
+        let weights = self.constant(&[classes, features], weights);
+        let bias = self.random.floats(classes);
+        let bias = self.constant(&[classes], bias);
+        let gemm = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: true };
+        self.op(gemm, &[flat, weights, bias])
+    }
+}
+
+fn conv(kernel: usize, stride: usize, pad: usize) -> ConvAttributes {
+    ConvAttributes {
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        pads: [pad; 4],
+        groups: 1,
+    }
+}
+
+fn pool(kernel: usize, stride: usize, pad: usize) -> PoolAttributes {
+    PoolAttributes {
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        pads: [pad; 4],
+        ceil_mode: false,
+        count_include_pad: false,
+    }
+}
+
+/// What the case expects of the comparison.
+#[derive(Clone, Copy)]
+enum Agreement {
+    Exact,
+    /// Of the largest output.
+    Within(f32),
+}
+
+/// Converts the network, runs both on random inputs and compares on every instruction set.
+fn check(mut network: Network, output: ValueId, agreement: Agreement) -> Conversion {
+    network.graph.outputs.push(output);
+    let graph = network.graph;
+    let options = ConvertOptions { strict: true, ..ConvertOptions::default() };
+    let conversion = convert(graph.clone(), &options).expect("the network converts");
+    conversion.program.validate().expect("the program is valid");
+    let bytes = bnn::format::write(&conversion.program).expect("the program can be written");
+    let model = Model::from_bytes(&bytes).expect("the file can be read");
+    let shape = graph.inputs[0].shape.clone();
+    for _ in 0..2 {
+        let input = network.random.floats(shape.iter().product());
+        let tensor = Tensor::from_f32(shape.clone(), input.clone()).unwrap();
+        let expected = reference::run(&graph, &[tensor]).unwrap();
+        let expected = expected[0].f32().unwrap();
+        let largest = expected.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+        for isa in Isa::available() {
+            let options = SessionOptions { isa: Some(isa), ..SessionOptions::default() };
+            let mut session = model.session(&options).expect("a session");
+            let found = session.run(&input).expect("the model runs");
+            assert_eq!(found.len(), expected.len());
+            for (index, (f, e)) in found.iter().zip(expected).enumerate() {
+                let agrees = match agreement {
+                    Agreement::Exact => f == e,
+                    Agreement::Within(tolerance) => (f - e).abs() <= tolerance * largest,
+                };
+                assert!(agrees, "{isa}: output {index} is {f}, expected {e}");
+            }
+        }
+    }
+    conversion
+}
+
+/// How many layers write bits by an integer threshold.
+fn thresholded(conversion: &Conversion) -> usize {
+    let is_threshold = |kind: &StepKind| {
+        matches!(kind, StepKind::BinaryConv { output: BinaryOutput::Threshold { .. }, .. })
+    };
+    conversion.program.steps.iter().filter(|step| is_threshold(&step.kind)).count()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// BN and sign behind every convolution: nothing but thresholds between first and last layer.
+    #[test]
+    fn vgg_like(seed: u64, c in 1_usize..40, o in 1_usize..70, pad in 0_usize..3, before: bool) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, 3, 9, 8]);
+        let x = n.float_conv(x, 3, c, conv(3, 1, 1));
+        let x = n.batch_norm(x, c, 1.0);
+        let x = n.step(x);
+        let x = n.sign_conv(x, c, o, conv(3, 1, pad));
+        let x = if before { n.batch_norm(x, o, 9.0) } else { x };
+        let x = n.max_pool(x, 2, 2, 0);
+        let x = n.batch_norm(x, o, 9.0);
+        let x = n.step(x);
+        let x = n.sign_conv(x, o, c, conv(3, 2, 1));
+        let x = n.per_channel_add(x, c);
+        let x = n.prelu(x, c);
+        let x = n.step(x);
+        let x = n.sign_conv(x, c, 5, conv(1, 1, 0));
+        let x = n.op(Op::GlobalAveragePool, &[x]);
+        let x = n.classifier(x, 5, 4);
+        let conversion = check(n, x, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 3);
+        prop_assert_eq!(conversion.report.float_layers, 2);
+        // A zero gamma before the pool hides the direction; that one may stay float.
+        prop_assert!(thresholded(&conversion) >= 1 + usize::from(!before));
+    }
+
+    /// A real-valued shortcut between BN and the next sign, with RSign and RPReLU.
+    #[test]
+    fn bi_real_and_react(seed: u64, c in 1_usize..70, react: bool) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, 3, 8, 8]);
+        let mut x = n.float_conv(x, 3, c, conv(3, 1, 1));
+        for stride in [1, 1, 2] {
+            let shifted = if react { n.per_channel_add(x, c) } else { x };
+            let s = n.step(shifted);
+            let y = n.sign_conv(s, c, c, conv(3, stride, 1));
+            let y = n.batch_norm(y, c, 5.0);
+            let shortcut = if stride == 2 {
+                let p = n.op(Op::AveragePool(pool(2, 2, 0)), &[x]);
+                let p = n.float_conv(p, c, c, conv(1, 1, 0));
+                n.batch_norm(p, c, 1.0)
+            } else {
+                x
+            };
+            let y = n.binary(BinaryOp::Add, y, shortcut);
+            x = if react {
+                let y = n.per_channel_add(y, c);
+                let y = n.prelu(y, c);
+                n.per_channel_add(y, c)
+            } else {
+                y
+            };
+        }
+        let x = n.op(Op::GlobalAveragePool, &[x]);
+        let x = n.classifier(x, c, 3);
+        let conversion = check(n, x, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 3);
+    }
+
+    /// BN, sign and convolution on a concatenation that grows.
+    #[test]
+    fn dense_blocks(seed: u64, c in 1_usize..40, growth in 1_usize..40) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, 3, 7, 6]);
+        let mut x = n.float_conv(x, 3, c, conv(3, 1, 1));
+        let mut channels = c;
+        for _ in 0..3 {
+            let y = n.batch_norm(x, channels, 3.0);
+            let y = n.step(y);
+            let y = n.sign_conv(y, channels, growth, conv(3, 1, 1));
+            x = n.op(Op::Concat { axis: 1 }, &[x, y]);
+            channels += growth;
+        }
+        let x = n.batch_norm(x, channels, 3.0);
+        let x = n.unary(UnaryOp::Relu, x);
+        let x = n.max_pool(x, 3, 2, 1);
+        let x = n.classifier(x, channels * 12, 6);
+        let conversion = check(n, x, Agreement::Within(1e-5));
+        prop_assert_eq!(conversion.report.binary_layers, 3);
+    }
+
+    /// Pads of ones in front of the sign, as BMXNet has them, of either value.
+    #[test]
+    fn padding_before_the_sign(seed: u64, c in 1_usize..70, value in prop::sample::select(vec![0.0_f32, -1.0, 2.0])) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, c, 6, 5]);
+        let pads = n.integers(&[0, 0, 1, 2, 0, 0, 1, 0]);
+        let constant = n.constant(&[1], vec![value]);
+        let padded = n.op(Op::Pad, &[x, pads, constant]);
+        let zero = n.constant(&[1], vec![0.0]);
+        let high = n.constant(&[1], vec![1.0]);
+        let low = n.constant(&[1], vec![-1.0]);
+        let condition = n.binary(BinaryOp::GreaterOrEqual, padded, zero);
+        let s = n.op(Op::Where, &[condition, high, low]);
+        let y = n.sign_conv(s, c, 9, conv(3, 1, 0));
+        let plain = n.binary(BinaryOp::GreaterOrEqual, x, zero);
+        let s = n.op(Op::Where, &[plain, high, low]);
+        let z = n.sign_conv(s, c, 9, conv(1, 1, 0));
+        let z = n.op(Op::GlobalAveragePool, &[z]);
+        let taps = n.constant(&[1], vec![9.0 * c as f32]);
+        let y = n.binary(BinaryOp::Add, y, taps);
+        let y = n.scalar(BinaryOp::Mul, y, 0.5);
+        let y = n.binary(BinaryOp::Mul, y, z);
+        let y = n.classifier(y, 9 * 30, 3);
+        let conversion = check(n, y, Agreement::Within(1e-5));
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+    }
+
+    /// Values {0, 1} and {0, s}: zero padding is an ordinary bit.
+    #[test]
+    fn zero_one_activations(seed: u64, c in 1_usize..70, scale in prop::sample::select(vec![1.0_f32, 0.5, 2.0])) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, c, 6, 5]);
+        let half = n.constant(&[], vec![0.25]);
+        let bits = n.binary(BinaryOp::Greater, x, half);
+        let bits = n.op(Op::Cast { to: bnn::graph::DataType::F32 }, &[bits]);
+        let bits = n.scalar(BinaryOp::Mul, bits, scale);
+        let y = n.sign_conv(bits, c, 33, conv(3, 1, 1));
+        let y = n.batch_norm(y, 33, 5.0);
+        let y = n.scalar(BinaryOp::Sub, y, 0.5);
+        let y = n.step(y);
+        let y = n.sign_conv(y, 33, 7, conv(3, 1, 1));
+        let y = n.classifier(y, 7 * 30, 3);
+        let conversion = check(n, y, Agreement::Within(1e-5));
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+        prop_assert_eq!(thresholded(&conversion), 1);
+    }
+
+    /// Scales and centres on weights and activations (AdaBin), with zero padding behind them.
+    #[test]
+    fn any_scale_and_centre(seed: u64, c in 1_usize..40, negative: bool) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, c, 7, 5]);
+        let alpha = if negative { -0.7 } else { 1.3 };
+        let shifted = n.scalar(BinaryOp::Sub, x, 0.125);
+        let scaled = n.scalar(BinaryOp::Div, shifted, alpha);
+        let s = n.unary(UnaryOp::Sign, scaled);
+        let s = n.scalar(BinaryOp::Add, s, 0.125);
+        let s = n.scalar(BinaryOp::Mul, s, alpha);
+        let signs = n.random.signs(9 * c * 6);
+        let signs = n.constant(&[6, c, 3, 3], signs);
+        let scale = n.random.floats(6);
+        let scale = n.constant(&[6, 1, 1, 1], scale);
+        let centre = n.random.floats(6);
+        let centre = n.constant(&[6, 1, 1, 1], centre);
+        let weights = n.binary(BinaryOp::Mul, signs, scale);
+        let weights = n.binary(BinaryOp::Add, weights, centre);
+        let y = n.conv_with(s, weights, conv(3, 1, 1));
+        let y = n.batch_norm(y, 6, 4.0);
+        let relu = n.unary(UnaryOp::Relu, y);
+        let positive = n.scalar(BinaryOp::Mul, relu, 0.9);
+        let mirrored = n.unary(UnaryOp::Neg, y);
+        let mirrored = n.unary(UnaryOp::Relu, mirrored);
+        let negative = n.scalar(BinaryOp::Mul, mirrored, -0.2);
+        let y = n.binary(BinaryOp::Sub, positive, negative);
+        let y = n.classifier(y, 6 * 35, 3);
+        let conversion = check(n, y, Agreement::Within(1e-5));
+        prop_assert_eq!(conversion.report.binary_layers, 1);
+    }
+
+    /// Keras graphs: channels last, with transpositions around every convolution, and dense layers
+    /// on a map flattened in that order.
+    #[test]
+    fn channels_last(seed: u64, c in 1_usize..70) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, 6, 5, 3]);
+        let to_first = Op::Transpose { perm: vec![0, 3, 1, 2] };
+        let to_last = Op::Transpose { perm: vec![0, 2, 3, 1] };
+        let x = n.op(to_first.clone(), &[x]);
+        let x = n.sign_conv(x, 3, c, conv(3, 1, 0));
+        let x = n.op(to_last.clone(), &[x]);
+        let x = n.unary(UnaryOp::Sign, x);
+        let x = n.scalar(BinaryOp::Add, x, 0.1);
+        let x = n.unary(UnaryOp::Sign, x);
+        let x = n.op(to_first, &[x]);
+        let x = n.sign_conv(x, c, 11, conv(2, 1, 0));
+        let x = n.op(to_last, &[x]);
+        let shape = n.integers(&[-1, 3 * 2 * 11]);
+        let x = n.op(Op::Reshape { allow_zero: false }, &[x, shape]);
+        let x = n.unary(UnaryOp::Sign, x);
+        let weights = n.random.signs(66 * 10);
+        let weights = n.constant(&[66, 10], weights);
+        let x = n.op(Op::MatMul, &[x, weights]);
+        let x = n.op(Op::Softmax { axis: -1 }, &[x]);
+        let conversion = check(n, x, Agreement::Within(1e-6));
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+        prop_assert!(conversion.program.metadata.outputs_are_probabilities);
+    }
+
+    /// Binary dense layers on a flattened picture, folded scales, a scalar tail.
+    #[test]
+    fn dense_networks(seed: u64, hidden in 1_usize..150) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, 1, 9, 7]);
+        let x = n.op(Op::Flatten { axis: 1 }, &[x]);
+        let x = n.scalar(BinaryOp::Sub, x, 0.25);
+        let x = n.step(x);
+        let weights = n.random.signs(63 * hidden);
+        let weights = n.constant(&[63, hidden], weights);
+        let x = n.op(Op::MatMul, &[x, weights]);
+        let x = n.batch_norm(x, hidden, 9.0);
+        let x = n.step(x);
+        let weights: Vec<f32> = n.random.signs(hidden * 6).iter().map(|s| s * 0.25).collect();
+        let weights = n.constant(&[6, hidden], weights);
+        let gemm = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: true };
+        let x = n.op(gemm, &[x, weights]);
+        let conversion = check(n, x, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+        prop_assert_eq!(thresholded(&conversion), 1);
+    }
+
+    /// Grouped, depth-wise, dilated and strided layers with asymmetric pads.
+    #[test]
+    fn odd_convolutions(
+        seed: u64,
+        groups in 1_usize..5,
+        per_group in 1_usize..20,
+        pads in prop::array::uniform4(0_usize..3),
+        dilation in 1_usize..3,
+        stride in 1_usize..3,
+    ) {
+        let c = groups * per_group;
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, c, 9, 8]);
+        let s = n.step(x);
+        let attributes = ConvAttributes {
+            kernel: [3, 2],
+            stride: [stride, 1],
+            dilation: [dilation, 1],
+            pads,
+            groups,
+        };
+        let y = n.sign_conv(s, c, groups * 3, attributes.clone());
+        let y = n.batch_norm(y, groups * 3, 3.0);
+        let depth_wise = ConvAttributes { groups: c, ..attributes };
+        let z = n.sign_conv(s, c, c, depth_wise);
+        let y = n.op(Op::Concat { axis: 1 }, &[y, z]);
+        let axes = n.integers(&[2, 3]);
+        let y = n.op(Op::Reduce { kind: ReduceKind::Mean, keep_dims: false }, &[y, axes]);
+        let conversion = check(n, y, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+    }
+
+    /// Option-A shortcuts: every second pixel, zero channels on both sides; channel shuffles.
+    #[test]
+    fn moved_data(seed: u64, c in 1_usize..30) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, 2 * c, 7, 6]);
+        let bounds = [&[0, 0][..], &[i64::MAX, i64::MAX], &[2, 3], &[2, 2]].map(|v| n.integers(v));
+        let [starts, ends, axes, steps] = bounds;
+        let sliced = n.op(Op::Slice, &[x, starts, ends, axes, steps]);
+        let pads = n.integers(&[0, c as i64, 0, 0, 0, c as i64, 0, 0]);
+        let widened = n.op(Op::Pad, &[sliced, pads]);
+        let s = n.step(x);
+        let y = n.sign_conv(s, 2 * c, 4 * c, conv(3, 2, 1));
+        let y = n.binary(BinaryOp::Add, y, widened);
+        let shape = n.integers(&[1, 2, 2 * c as i64, 4, 3]);
+        let y = n.op(Op::Reshape { allow_zero: false }, &[y, shape]);
+        let y = n.op(Op::Transpose { perm: vec![0, 2, 1, 3, 4] }, &[y]);
+        let shape = n.integers(&[1, 4 * c as i64, 4, 3]);
+        let y = n.op(Op::Reshape { allow_zero: false }, &[y, shape]);
+        let y = n.float_conv(y, 4 * c, 2, conv(1, 1, 0));
+        check(n, y, Agreement::Exact);
+    }
+}
+
+/// The sign of something that is never negative is not guessed at.
+#[test]
+fn sign_of_relu_is_refused() {
+    let mut n = Network::new(1);
+    let x = n.graph.add_input("x", vec![1, 4, 5, 5]);
+    let x = n.unary(UnaryOp::Relu, x);
+    let x = n.max_pool(x, 2, 2, 0);
+    let s = n.unary(UnaryOp::Sign, x);
+    let y = n.sign_conv(s, 4, 4, conv(1, 1, 0));
+    n.graph.outputs.push(y);
+    let error = convert(n.graph, &ConvertOptions::default()).unwrap_err();
+    assert!(matches!(error, ConvertError::NonNegativeSign { .. }), "{error}");
+}
+
+/// Ternary weights stay float, and the report says why.
+#[test]
+fn ternary_weights_stay_float() {
+    let mut n = Network::new(1);
+    let x = n.graph.add_input("x", vec![1, 2, 3, 3]);
+    let s = n.step(x);
+    let weights = n.constant(&[1, 2, 1, 2], vec![1.0, 0.0, -1.0, 1.0]);
+    let attributes = ConvAttributes { kernel: [1, 2], ..conv(1, 1, 0) };
+    let y = n.conv_with(s, weights, attributes);
+    let conversion = check(n, y, Agreement::Exact);
+    assert_eq!(conversion.report.binary_layers, 0);
+    let reason = conversion.report.layers[0].reason.clone().unwrap();
+    assert!(reason.contains("ternary"), "{reason}");
+}
+
+/// A PReLU that turns round cannot become a threshold; the answers stay exact.
+#[test]
+fn chains_that_turn_round_run_as_floats() {
+    let mut n = Network::new(3);
+    let x = n.graph.add_input("x", vec![1, 8, 5, 5]);
+    let s = n.step(x);
+    let y = n.sign_conv(s, 8, 8, conv(3, 1, 1));
+    let slopes = n.constant(&[8, 1, 1], vec![-0.5; 8]);
+    let y = n.op(Op::PRelu, &[y, slopes]);
+    let y = n.scalar(BinaryOp::Sub, y, 3.25);
+    let s = n.step(y);
+    let y = n.sign_conv(s, 8, 3, conv(3, 1, 1));
+    let conversion = check(n, y, Agreement::Exact);
+    assert_eq!(thresholded(&conversion), 0);
+    assert!(conversion.report.notes.iter().any(|note| note.contains("not monotone")));
+}
+
+/// A network with batch normalisation and the same network with it folded into the weights get the
+/// same packed weights.
+#[test]
+fn folded_and_unfolded_networks_pack_alike() {
+    let build = |folded: bool| {
+        let mut n = Network::new(9);
+        let x = n.graph.add_input("x", vec![1, 6, 5, 5]);
+        let s = n.step(x);
+        let signs = n.random.signs(4 * 6 * 9);
+        let scale = [0.5, -0.25, 2.0, -1.0];
+        let weights: Vec<f32> = signs
+            .iter()
+            .enumerate()
+            .map(|(i, s)| if folded { s * scale[i / 54] } else { *s })
+            .collect();
+        let weights = n.constant(&[4, 6, 3, 3], weights);
+        let y = n.conv_with(s, weights, conv(3, 1, 1));
+        let y = if folded {
+            y
+        } else {
+            let scale = n.constant(&[4, 1, 1], scale.to_vec());
+            n.binary(BinaryOp::Mul, y, scale)
+        };
+        let conversion = check(n, y, Agreement::Exact);
+        let mut tensors = conversion.program.tensors.iter();
+        let weights = tensors.find(|t| t.name.ends_with("weight"));
+        weights.and_then(|t| t.bits()).unwrap().to_vec()
+    };
+    assert_eq!(build(true), build(false));
+}
+
+#[test]
+fn unsupported_operators_are_named_all_at_once() {
+    let mut n = Network::new(1);
+    let x = n.graph.add_input("x", vec![1, 4, 4, 4]);
+    let a = n.op(Op::ArgMax { axis: 1, keep_dims: true }, &[x]);
+    let b = n.op(Op::DepthToSpace { block: 2, column_row_depth: false }, &[x]);
+    n.graph.outputs.extend([a, b]);
+    let error = convert(n.graph, &ConvertOptions::default()).unwrap_err();
+    let ConvertError::Unsupported { nodes } = &error else { panic!("{error}") };
+    assert_eq!(nodes.len(), 2);
+    assert!(!error.to_string().contains('\n'));
+}
