@@ -131,13 +131,13 @@ def write_safetensors(path, tensors, metadata):
             file.write(values.astype(values.dtype.newbyteorder("<")).tobytes())
 
 
-def pack_file(source, target, metadata):
-    """Packs the weights in one file into another."""
+def write_packed(path, latent, metadata):
+    """Packs latent weights into a file."""
     facts = {
         "format": "packed signs: *.conv.bits are bit strings O,H,W,I in u64 words, first bit lowest, 1 = +1",
         "architecture": "resnet-e18",
     }
-    write_safetensors(target, pack(load_file(source)), facts | metadata)
+    write_safetensors(path, pack(latent), facts | metadata)
 
 
 def main():
@@ -151,7 +151,7 @@ def main():
         parser.error("--metadata takes KEY=VALUE")
     part = options.output.with_name(options.output.name + ".part")
     try:
-        pack_file(options.latent, part, {key: value for key, _, value in pairs})
+        write_packed(part, load_file(options.latent), {key: value for key, _, value in pairs})
         part.replace(options.output)
     except (PackError, SafetensorError, OSError) as error:
         part.unlink(missing_ok=True)

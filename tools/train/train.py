@@ -85,11 +85,10 @@ def train_epoch(network, optimiser, schedule, pictures, labels, options, epoch):
 def export(network, folder, metadata):
     """Writes `latent.safetensors` and, packed for the engine, `packed.safetensors`."""
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    latent = folder / "latent.safetensors"
-    with checkpoint.replacing(latent) as temporary:
+    with checkpoint.replacing(folder / "latent.safetensors") as temporary:
         save_file(state, temporary, metadata)
     with checkpoint.replacing(folder / "packed.safetensors") as temporary:
-        pack.pack_file(latent, temporary, metadata)
+        pack.write_packed(temporary, {name: tensor.numpy() for name, tensor in state.items()}, metadata)
 
 
 def main(arguments=None):
