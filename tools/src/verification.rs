@@ -12,7 +12,7 @@ use crate::{
 };
 use bnn::{
     Model, Session, SessionOptions,
-    program::{Program, StepKind},
+    program::{Epilogue, EpilogueOp, Program, StepKind},
 };
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ const SOFTMAX_TOLERANCE: f64 = 1e-4;
 #[derive(Debug, Clone, Copy, PartialEq, clap::Args)]
 pub struct Strictness {
     /// Largest difference allowed, relative to the largest |logit| of a row; 0: equal to the bit
-    #[arg(long, value_name = "X", default_value = "1e-4", value_parser = tolerance)]
+    #[arg(long, value_name = "X", default_value = "1e-4", value_parser = tolerance, allow_negative_numbers = true)]
     pub tolerance: f64,
     /// Rows that may miss the tolerance: a sign within rounding of zero turned over
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -240,7 +240,9 @@ impl Verification {
         [
             Some((self.input, self.output, &self.comparison)),
             self.input_u8.as_ref().map(|comparison| ("input_u8", self.output, comparison)),
-            self.probabilities.as_ref().map(|comparison| ("input_f32", "probabilities", comparison)),
+            self.probabilities
+                .as_ref()
+                .map(|comparison| ("input_f32", "probabilities", comparison)),
         ]
         .into_iter()
         .flatten()
@@ -253,7 +255,8 @@ impl Verification {
     pub fn write(&self, output: &mut Output, style: Style) -> Result<()> {
         for (input, what, comparison) in self.comparisons() {
             let title = format!("{input} → {what}");
-            let Comparison { rows, rows_exact, rows_within, max_abs_diff, tolerance, .. } = comparison;
+            let Comparison { rows, rows_exact, rows_within, max_abs_diff, tolerance, .. } =
+                comparison;
             output.line(format_args!(
                 "{}: {rows} rows on {}, {rows_exact} equal to the bit, {rows_within} within the tolerance of {tolerance}, {} flipped",
                 style.bold(&title),
@@ -275,7 +278,8 @@ impl Verification {
     /// # Errors
     /// [`Status::Verification`], with the first comparison that failed and its first row.
     pub fn check(&self) -> Result<()> {
-        let failed = self.comparisons().find(|(_, _, comparison)| !comparison.passes(self.allow_flips));
+        let failed =
+            self.comparisons().find(|(_, _, comparison)| !comparison.passes(self.allow_flips));
         let Some((input, what, comparison)) = failed else { return Ok(()) };
         let (row, difference) = comparison.missed[0];
         Err(Failure::new(
@@ -293,15 +297,19 @@ impl Verification {
     }
 }
 
-/// The program without the softmax at its end; `None` if it does not end with one.
+/// The program with a copy in place of the softmax at its end; `None` if it does not end with one.
 fn without_softmax(program: &Program) -> Option<Program> {
-    let [port] = &program.outputs[..] else { return None };
-    let index = program.steps.iter().position(|step| {
-        matches!(step.kind, StepKind::Softmax { output, log: false, .. } if output == port.buffer)
-    })?;
+    let is_copy = |kind: &StepKind| matches!(kind, StepKind::Gather { .. });
+    let index = program.steps.iter().rposition(|step| !is_copy(&step.kind))?;
+    let StepKind::Softmax { input, output, log: false } = program.steps[index].kind else {
+        return None;
+    };
     let mut program = program.clone();
-    let StepKind::Softmax { input, .. } = program.steps.remove(index).kind else { return None };
-    program.outputs[0].buffer = input;
+    program.steps[index].kind = StepKind::Elementwise {
+        input,
+        flatten: false,
+        epilogue: Epilogue { ops: vec![EpilogueOp::Store { output }] },
+    };
     Some(program)
 }
 

@@ -3,7 +3,8 @@
 mod support;
 
 use support::{
-    Scratch, Variant, assert_fails, assert_keys, convert, json, network, path_of, run, stderr, stdout,
+    Scratch, Variant, assert_fails, assert_keys, convert, json, network, path_of, run, stderr,
+    stdout,
 };
 
 #[test]
@@ -38,7 +39,16 @@ fn converts_and_reports() {
     for layer in document["layers"].as_array().unwrap() {
         assert_keys(
             layer,
-            &["name", "kind", "binary", "input_shape", "output_shape", "bytes_before", "bytes_after", "macs"],
+            &[
+                "name",
+                "kind",
+                "binary",
+                "input_shape",
+                "output_shape",
+                "bytes_before",
+                "bytes_after",
+                "macs",
+            ],
         );
         assert!(layer["binary"] == true || layer["reason"].is_string(), "{layer}");
     }
@@ -73,9 +83,7 @@ fn inputs_that_cannot_be_read() {
     let garbage = scratch.write("garbage.onnx", b"this is no protocol buffer at all, is it?");
     let whole = network(Variant::default());
     let cut = scratch.write("cut.onnx", &whole[..whole.len() / 2]);
-    for (input, name) in
-        [(missing, "missing.onnx"), (garbage, "garbage.onnx"), (cut, "cut.onnx")]
-    {
+    for (input, name) in [(missing, "missing.onnx"), (garbage, "garbage.onnx"), (cut, "cut.onnx")] {
         assert_fails(convert().arg(input).arg("-o").arg(&output), 3, &["bnn-convert: ", name]);
         assert!(!output.exists());
     }
@@ -93,13 +101,21 @@ fn models_that_are_not_supported() {
         &["model.onnx", "strange", "GridSample"],
     );
     assert!(!output.exists());
-    let plain = scratch.onnx(Variant::default());
-    assert_fails(
-        convert().arg(plain).arg("-o").arg(&output).args(["--strict", "--f16"]),
-        4,
-        &["model.onnx", "strict"],
-    );
+}
+
+#[test]
+fn strict_refuses_weights_of_sixteen_bits() {
+    let scratch = Scratch::new();
+    let output = scratch.path("out.bnn");
+    let mut command = convert();
+    command.arg(scratch.onnx(Variant::default())).arg("-o").arg(&output).arg("--f16");
+    assert_fails(command.arg("--strict"), 4, &["model.onnx", "strict", "f16"]);
     assert!(!output.exists());
+    let mut command = convert();
+    command.arg(scratch.onnx(Variant::default())).arg("-o").arg(&output).arg("--f16");
+    let document = json(command.arg("--json"));
+    assert_eq!(document["warnings"].as_array().unwrap().len(), 1, "{document}");
+    assert_eq!(document["layers"][0]["bytes_after"], 9 * 2);
 }
 
 #[test]
@@ -113,9 +129,10 @@ fn shapes_left_open_are_asked_for() {
         command
     };
     assert_fails(&mut command(), 2, &["--input-shape image="]);
-    assert_fails(command().args(["--input-shape", "image=1,3"]), 2, &["image"]);
-    assert_fails(command().args(["--input-shape", "image=1,4,4,4"]), 2, &["image"]);
-    assert_fails(command().args(["--input-shape", "picture=1,3,4,4"]), 2, &["picture"]);
+    assert_fails(command().args(["--input-shape", "image=1,3"]), 2, &["stem"]);
+    assert_fails(command().args(["--input-shape", "image=1,4,4,4"]), 2, &["stem"]);
+    let both = ["--input-shape", "image=1,3,4,4", "--input-shape", "picture=1,3,4,4"];
+    assert_fails(command().args(both), 2, &["picture", "only image"]);
     assert_fails(command().args(["--input-shape", "image"]), 2, &["--input-shape"]);
     assert!(!output.exists());
     command().args(["--input-shape", "image=1,3,4,4"]).assert().code(0);
