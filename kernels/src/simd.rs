@@ -132,9 +132,7 @@ mod tests {
             // SAFETY: all slices have the length of `out`, and `count` floats are left of it.
             unsafe {
                 let load = |from: &[f32]| V::load_first(from.as_ptr().add(at), count);
-                load(a)
-                    .mul_add(load(b), load(c))
-                    .store_first(out.as_mut_ptr().add(at), count);
+                load(a).mul_add(load(b), load(c)).store_first(out.as_mut_ptr().add(at), count);
             }
         }
     }
@@ -154,7 +152,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(500))]
         #[test]
         fn multiply_add_rounds_once_everywhere(
             triples in prop::collection::vec((float(), float(), float(), any::<bool>()), 1..40),

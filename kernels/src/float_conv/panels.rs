@@ -47,7 +47,9 @@ impl Panels {
         let channels = geometry.in_channels;
         let [kernel_height, kernel_width] = geometry.kernel;
         let width = geometry.input[1] + geometry.pads[1] + geometry.pads[3];
-        let depthwise = geometry.groups == channels && geometry.groups == geometry.out_channels;
+        let depthwise = geometry.groups > 1
+            && geometry.groups == channels
+            && geometry.groups == geometry.out_channels;
         let group_inputs = channels / geometry.groups;
         // A kernel row is one run of floats where nothing lies between its taps.
         let (runs, run_len) = if geometry.groups == 1 && geometry.dilation[1] == 1 {
@@ -64,16 +66,10 @@ impl Panels {
             pixel_step: geometry.stride[1] * channels,
         };
 
-        let (shapes, groups) = if depthwise {
-            (tiles.depthwise, 1)
-        } else {
-            (tiles.full, geometry.groups)
-        };
-        let most_vectors = if geometry.output() == [1, 1] || depthwise {
-            shapes.len()
-        } else {
-            tiles.panel
-        };
+        let (shapes, groups) =
+            if depthwise { (tiles.depthwise, 1) } else { (tiles.full, geometry.groups) };
+        let most_vectors =
+            if geometry.output() == [1, 1] || depthwise { shapes.len() } else { tiles.panel };
         let group_outputs = geometry.out_channels / groups;
         let products = geometry.products();
         let mut panels = Vec::new();
@@ -84,11 +80,7 @@ impl Panels {
                 let end = (part.end * tiles.lanes).min(group_outputs);
                 panels.push(Panel {
                     channel: group * group_outputs + first,
-                    input_channel: if depthwise {
-                        first
-                    } else {
-                        group * group_inputs
-                    },
+                    input_channel: if depthwise { first } else { group * group_inputs },
                     vectors: part.len(),
                     last_lanes: (end - first) - (part.len() - 1) * tiles.lanes,
                     weights: packed,
