@@ -22,10 +22,7 @@ impl DefaultFloatEnvironment {
         if found != control::DEFAULT {
             control::write(control::DEFAULT);
         }
-        Self {
-            found,
-            _thread: PhantomData,
-        }
+        Self { found, _thread: PhantomData }
     }
 }
 
@@ -131,10 +128,6 @@ mod tests {
         control::write(before);
         assert_eq!(after & !0x3f, hostile & !0x3f);
         assert_eq!(flushed, 0.0);
-        assert_eq!(
-            third.to_bits(),
-            0x3eaa_aaaa,
-            "rounded towards zero outside the guard"
-        );
+        assert_eq!(third.to_bits(), 0x3eaa_aaaa, "rounded towards zero outside the guard");
     }
 }

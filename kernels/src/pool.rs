@@ -27,9 +27,7 @@ impl MaxPool {
     /// # Errors
     /// One line about a geometry that makes no sense or an instruction set that this processor lacks.
     pub fn new(isa: Isa, geometry: PoolGeometry) -> Result<Self, GeometryError> {
-        Ok(Self {
-            windows: Windows::new(isa, geometry)?,
-        })
+        Ok(Self { windows: Windows::new(isa, geometry)? })
     }
 
     /// The shape of the layer.
@@ -71,10 +69,7 @@ impl AveragePool {
         geometry: PoolGeometry,
         count_include_pad: bool,
     ) -> Result<Self, GeometryError> {
-        Ok(Self {
-            windows: Windows::new(isa, geometry)?,
-            count_include_pad,
-        })
+        Ok(Self { windows: Windows::new(isa, geometry)?, count_include_pad })
     }
 
     /// The shape of the layer.
@@ -149,39 +144,20 @@ impl Taps {
 
 impl Windows {
     fn new(isa: Isa, geometry: PoolGeometry) -> Result<Self, GeometryError> {
-        isa.require()
-            .map_err(|error| GeometryError(error.to_string()))?;
+        isa.require().map_err(|error| GeometryError(error.to_string()))?;
         geometry.validate()?;
         let output = geometry.output();
         let spans = [0, 1].map(|axis| {
-            (0..output[axis])
-                .map(|position| span(&geometry, axis, position))
-                .collect()
+            (0..output[axis]).map(|position| span(&geometry, axis, position)).collect()
         });
-        Ok(Self {
-            isa,
-            geometry,
-            output,
-            spans,
-        })
+        Ok(Self { isa, geometry, output, spans })
     }
 
     fn check(&self, input: &[f32], rows: &Range<usize>, out: &[f32]) {
-        let PoolGeometry {
-            channels,
-            input: [height, width],
-            ..
-        } = self.geometry;
+        let PoolGeometry { channels, input: [height, width], .. } = self.geometry;
         assert_eq!(input.len(), height * width * channels, "input map");
-        assert!(
-            rows.start <= rows.end && rows.end <= self.output[0],
-            "output rows"
-        );
-        assert_eq!(
-            out.len(),
-            rows.len() * self.output[1] * channels,
-            "output rows"
-        );
+        assert!(rows.start <= rows.end && rows.end <= self.output[0], "output rows");
+        assert_eq!(out.len(), rows.len() * self.output[1] * channels, "output rows");
     }
 
     /// Calls `visit` with the taps and the output of each window of some rows.
@@ -197,12 +173,7 @@ impl Windows {
 
     /// The taps in the map of the window at an output row and column.
     fn taps(&self, y: usize, x: usize) -> Taps {
-        let PoolGeometry {
-            channels,
-            input: [_, width],
-            dilation,
-            ..
-        } = self.geometry;
+        let PoolGeometry { channels, input: [_, width], dilation, .. } = self.geometry;
         let ((row, rows), (column, columns)) = (self.spans[0][y], self.spans[1][x]);
         Taps {
             first: (row * width + column) * channels,
@@ -214,14 +185,7 @@ impl Windows {
 
 /// First row (or column) in the map of the window at `position`, and the number of taps in the map.
 fn span(geometry: &PoolGeometry, axis: usize, position: usize) -> (usize, usize) {
-    let PoolGeometry {
-        input,
-        kernel,
-        stride,
-        dilation,
-        pads,
-        ..
-    } = geometry;
+    let PoolGeometry { input, kernel, stride, dilation, pads, .. } = geometry;
     let (start, dilation) = (position * stride[axis], dilation[axis]);
     // Tap k lies at start + k * dilation - pad; the first one inside is the first k with
     // start + k * dilation >= pad, the end is the first with start + k * dilation >= pad + size.
@@ -240,19 +204,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn geometry() -> impl Strategy<Value = PoolGeometry> {
-        let sizes = (
-            prop_oneof![1..40_usize, 60..140_usize],
-            1..10_usize,
-            1..10_usize,
-        );
-        let window = (
-            1..5_usize,
-            1..5_usize,
-            1..4_usize,
-            1..4_usize,
-            1..3_usize,
-            1..3_usize,
-        );
+        let sizes = (prop_oneof![1..40_usize, 60..140_usize], 1..10_usize, 1..10_usize);
+        let window = (1..5_usize, 1..5_usize, 1..4_usize, 1..4_usize, 1..3_usize, 1..3_usize);
         (sizes, window, prop::array::uniform4(0..3_usize)).prop_filter_map(
             "every window holds a pixel",
             |((channels, height, width), (kh, kw, sy, sx, dy, dx), pads)| {

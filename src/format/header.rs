@@ -154,11 +154,7 @@ pub(super) fn blob_section(header_end: usize) -> u64 {
 /// Start of a blob of `bytes` bytes behind one that ends at `previous_end`, both within the blob
 /// section.
 pub(super) fn blob_offset(previous_end: u64, bytes: u64) -> u64 {
-    let alignment = if bytes < SMALL_BLOB_BYTES {
-        SMALL_BLOB_ALIGNMENT
-    } else {
-        BLOB_ALIGNMENT
-    };
+    let alignment = if bytes < SMALL_BLOB_BYTES { SMALL_BLOB_ALIGNMENT } else { BLOB_ALIGNMENT };
     previous_end.next_multiple_of(alignment)
 }
 

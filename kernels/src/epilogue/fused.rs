@@ -1,21 +1,16 @@
-//! The operations fused into one pass: 64 values at a time go through the whole list in registers.
+//! The operations prepared for vectors.
 //!
-//! The list is interpreted once per 64 values, so any list is fused, not only known ones. What makes
-//! binary residual networks fast (scale, bias, shortcut, shifts and slopes, the float map and the bits
-//! of the next layer, or a part of it) is one [`Sequence`], which costs a single dispatch. Functions of
-//! `libm` interrupt the pass and run on a block of values that stays in the first level cache.
+//! What makes binary residual networks fast (scale, bias, shortcut, shifts and slopes, the float map
+//! and the bits of the next layer, or a part of it) is one [`Sequence`]: one pass in which 64 values at
+//! a time go through all of it in registers. Other operations are passes of their own, over blocks
+//! that stay in the first level cache.
 
-use super::{ChannelOp, CombineOp, EpilogueOp, OutputSlice, UnaryFunction};
-use crate::{
-    Isa,
-    aligned::AlignedFloats,
-    bit_string::low_mask,
-    simd::{Lanes, vectorised},
-    words_per_pixel,
+use super::{
+    ChannelOp, CombineOp, EpilogueOp, OutputSlice, UnaryFunction,
+    pass::{self, CHUNK, Map, Op},
+    sequence::{self, Bits, Part, Sequence, Streams},
 };
-
-/// Values in a chunk: the bits of a word.
-const CHUNK: usize = 64;
+use crate::{Isa, aligned::AlignedFloats, bit_string::low_mask, words_per_pixel};
 
 /// Floats of a block that passes through all stages before the next one.
 const BLOCK: usize = 2048;
@@ -38,124 +33,21 @@ pub(super) struct Plan {
 
 #[derive(Debug)]
 enum Stage {
-    /// Operations of one pass. The values are written back unless nothing follows.
-    Fused { ops: Vec<Op>, write_back: bool },
+    /// Many operations in one pass.
+    Sequence(Sequence),
+    /// One operation.
+    Op(Op),
     /// A function of `libm`.
     Function(UnaryFunction),
 }
 
-/// Where in [`Plan::constants`] the `period` values of a constant start.
-type Constant = usize;
-
-#[derive(Debug)]
-enum Op {
-    Sequence(Sequence),
-    SubtractFrom(Constant),
-    Divide(Constant),
-    DivideInto(Constant),
-    Minimum(Constant),
-    Maximum(Constant),
-    /// `x >= 0 ? p * x : q * x`.
-    TwoSlope(Constant, Constant),
-    Step {
-        at_least: bool,
-        low: f32,
-        high: f32,
-    },
-    Negate,
-    Absolute,
-    Floor,
-    Ceil,
-    Round,
-    Sqrt,
-    Reciprocal,
-    Sign,
-    Combine {
-        op: CombineOp,
-        operand: usize,
-        broadcast: bool,
-    },
-}
-
-/// The frequent operations in their frequent order; each may be missing.
-#[derive(Debug, Default)]
-struct Sequence {
-    relu: bool,
-    scale: Option<Constant>,
-    bias: Option<Constant>,
-    slope: Option<Constant>,
-    /// Operand that is added.
-    shortcut: Option<usize>,
-    shift: Option<Constant>,
-    second_slope: Option<Constant>,
-    second_shift: Option<Constant>,
-    /// Output of floats.
-    store: Option<usize>,
-    bits: Option<Bits>,
-    /// How many of the ten places above are taken or passed.
-    taken: usize,
-}
-
-#[derive(Debug)]
-struct Bits {
-    thresholds: Constant,
-    /// One word for each chunk of a period, or none.
-    flip: Vec<u64>,
-    output: usize,
-}
-
-/// An operation that a [`Sequence`] has a place for.
-#[derive(Debug)]
-enum Part {
-    Relu,
-    Scale(Constant),
-    Add(Constant),
-    Slope(Constant),
-    Shortcut(usize),
-    Store(usize),
-    Bits(Bits),
-}
-
-impl Sequence {
-    /// Takes an operation that follows those already taken, or hands it back.
-    fn push(&mut self, part: Part) -> Result<(), Part> {
-        let taken = self.taken;
-        let place = |places: &[usize]| places.iter().copied().find(|&place| place >= taken);
-        let at = place(match part {
-            Part::Relu => &[0],
-            Part::Scale(_) => &[1],
-            Part::Add(_) => &[2, 5, 7],
-            Part::Slope(_) => &[3, 6],
-            Part::Shortcut(_) => &[4],
-            Part::Store(_) => &[8],
-            Part::Bits(_) => &[9],
-        });
-        let Some(at) = at else {
-            return Err(part);
-        };
-        match (at, part) {
-            (_, Part::Relu) => self.relu = true,
-            (_, Part::Scale(p)) => self.scale = Some(p),
-            (2, Part::Add(p)) => self.bias = Some(p),
-            (5, Part::Add(p)) => self.shift = Some(p),
-            (_, Part::Add(p)) => self.second_shift = Some(p),
-            (3, Part::Slope(p)) => self.slope = Some(p),
-            (_, Part::Slope(p)) => self.second_slope = Some(p),
-            (_, Part::Shortcut(operand)) => self.shortcut = Some(operand),
-            (_, Part::Store(output)) => self.store = Some(output),
-            (_, Part::Bits(bits)) => self.bits = Some(bits),
-        }
-        self.taken = at + 1;
-        Ok(())
-    }
-}
+/// Where in the constants of a plan the values of one constant start, for a whole period.
+pub(super) type Constant = usize;
 
 /// What an operation is prepared as.
 enum Prepared {
     Part(Part),
-    Op(Op),
-    /// A function of `libm`.
-    Function(UnaryFunction),
+    Stage(Stage),
 }
 
 impl Plan {
@@ -171,12 +63,11 @@ impl Plan {
             values: Vec::new(),
         };
         let mut stages = Vec::new();
-        let mut fused = Vec::new();
         for op in ops {
             match prepare(op, &mut constants) {
                 Prepared::Part(part) => {
-                    let rest = match fused.last_mut() {
-                        Some(Op::Sequence(sequence)) => sequence.push(part),
+                    let rest = match stages.last_mut() {
+                        Some(Stage::Sequence(sequence)) => sequence.push(part),
                         _ => Err(part),
                     };
                     if let Err(part) = rest {
@@ -184,26 +75,11 @@ impl Plan {
                         sequence
                             .push(part)
                             .expect("an empty sequence takes any part");
-                        fused.push(Op::Sequence(sequence));
+                        stages.push(Stage::Sequence(sequence));
                     }
                 }
-                Prepared::Op(op) => fused.push(op),
-                Prepared::Function(function) => {
-                    if !fused.is_empty() {
-                        stages.push(Stage::Fused {
-                            ops: std::mem::take(&mut fused),
-                            write_back: true,
-                        });
-                    }
-                    stages.push(Stage::Function(function));
-                }
+                Prepared::Stage(stage) => stages.push(stage),
             }
-        }
-        if !fused.is_empty() {
-            stages.push(Stage::Fused {
-                ops: fused,
-                write_back: false,
-            });
         }
         let mut aligned = AlignedFloats::zeroed(constants.values.len());
         aligned.as_mut_slice().copy_from_slice(&constants.values);
@@ -213,15 +89,6 @@ impl Plan {
             period,
             stages,
             constants: aligned,
-        }
-    }
-
-    /// Pixels whose bits one chunk holds, where it holds several.
-    fn pixels_per_chunk(&self) -> usize {
-        if self.period == self.channels {
-            1
-        } else {
-            CHUNK / self.channels
         }
     }
 
@@ -238,28 +105,77 @@ impl Plan {
             (BLOCK / self.period).max(1) * self.period
         };
         for (index, values) in values.chunks_mut(block).enumerate() {
-            for stage in &self.stages {
+            for (position, stage) in self.stages.iter().enumerate() {
+                let start = index * block;
                 match stage {
-                    // SAFETY: `new` was promised that the processor has the instruction set; the
-                    // caller has checked that operands and outputs are as long as all the values. A
-                    // block starts at a multiple of the period.
-                    Stage::Fused { ops, write_back } => unsafe {
-                        pass_on(
-                            self.isa,
-                            self,
-                            ops,
-                            *write_back,
-                            index * block,
-                            values,
-                            operands,
-                            outputs,
-                        );
-                    },
+                    Stage::Sequence(sequence) => {
+                        let last = position + 1 == self.stages.len();
+                        self.run_sequence(sequence, last, start, values, operands, outputs);
+                    }
+                    Stage::Op(op) => self.run_op(op, start, values, operands),
                     Stage::Function(function) => {
                         values.iter_mut().for_each(|x| *x = function.apply(*x));
                     }
                 }
             }
+        }
+    }
+
+    /// Runs a sequence over values that start at element `start` of operands and outputs.
+    fn run_sequence(
+        &self,
+        sequence: &Sequence,
+        last: bool,
+        start: usize,
+        values: &mut [f32],
+        operands: &[&[f32]],
+        outputs: &mut [OutputSlice<'_>],
+    ) {
+        let span = start..start + values.len();
+        let shortcut = sequence
+            .shortcut()
+            .map(|operand| &operands[operand][span.clone()]);
+        let mut store = None;
+        let mut bits = None;
+        for (index, output) in outputs.iter_mut().enumerate() {
+            match output {
+                OutputSlice::F32(out) if sequence.store() == Some(index) => {
+                    store = Some(&mut out[span.clone()]);
+                }
+                OutputSlice::Bits(out) if sequence.bits_output() == Some(index) => {
+                    let words = words_per_pixel(self.channels);
+                    let (first, end) = (start / self.channels, span.end / self.channels);
+                    bits = Some(&mut out[first * words..end * words]);
+                }
+                _ => {}
+            }
+        }
+        let streams = Streams::new(sequence, self.map(), values, shortcut, store, bits, !last);
+        // SAFETY: `new` was promised that the processor has the instruction set.
+        unsafe { sequence::run_on(self.isa, streams) }
+    }
+
+    /// Runs one operation over values that start at element `start` of the operands.
+    fn run_op(&self, op: &Op, start: usize, values: &mut [f32], operands: &[&[f32]]) {
+        let operand = match op {
+            Op::Combine {
+                operand,
+                broadcast: false,
+                ..
+            } => &operands[*operand][start..start + values.len()],
+            Op::Combine { operand, .. } => operands[*operand],
+            _ => &[],
+        };
+        // SAFETY: `new` was promised that the processor has the instruction set; the operand is as
+        // long as the values, or as the period, which is one pixel where there is a broadcast.
+        unsafe { pass::run_on(self.isa, self.map(), op, values, operand) }
+    }
+
+    fn map(&self) -> Map<'_> {
+        Map {
+            channels: self.channels,
+            period: self.period,
+            constants: self.constants.as_slice(),
         }
     }
 }
@@ -328,7 +244,7 @@ impl Constants {
 
 /// The operation with its constants in place.
 fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
-    Prepared::Op(match op {
+    Prepared::Stage(Stage::Op(match op {
         EpilogueOp::Channel(op) => match op {
             ChannelOp::Add(p) => return Prepared::Part(Part::Add(constants.push(p))),
             ChannelOp::Subtract(p) => {
@@ -373,7 +289,7 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
                 | UnaryFunction::Tanh
                 | UnaryFunction::Sigmoid
                 | UnaryFunction::Erf
-                | UnaryFunction::Softplus => return Prepared::Function(*function),
+                | UnaryFunction::Softplus => return Prepared::Stage(Stage::Function(*function)),
             },
         },
         EpilogueOp::Combine {
@@ -403,338 +319,5 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
                 output: *output,
             }));
         }
-    })
-}
-
-vectorised! {
-    /// Runs one pass over values that start at element `start` of operands and outputs.
-    ///
-    /// The operations must be of the plan, `start` a multiple of its period, and operands and outputs
-    /// must reach to the end of the values.
-    unsafe fn pass_on(
-        plan: &Plan,
-        ops: &[Op],
-        write_back: bool,
-        start: usize,
-        values: &mut [f32],
-        operands: &[&[f32]],
-        outputs: &mut [OutputSlice<'_>],
-    ) = pass;
-}
-
-/// # Safety
-/// See [`pass_on`].
-#[inline(always)]
-unsafe fn pass<V: Lanes>(
-    plan: &Plan,
-    ops: &[Op],
-    write_back: bool,
-    start: usize,
-    values: &mut [f32],
-    operands: &[&[f32]],
-    outputs: &mut [OutputSlice<'_>],
-) {
-    // SAFETY: the promises of the caller.
-    unsafe {
-        match V::LANES {
-            4 => pass_in::<V, 16>(plan, ops, write_back, start, values, operands, outputs),
-            8 => pass_in::<V, 8>(plan, ops, write_back, start, values, operands, outputs),
-            16 => pass_in::<V, 4>(plan, ops, write_back, start, values, operands, outputs),
-            _ => unreachable!("vectors that fill a chunk"),
-        }
-    }
-}
-
-/// # Safety
-/// See [`pass_on`]; `VECTORS` vectors are a chunk.
-#[inline(always)]
-unsafe fn pass_in<V: Lanes, const VECTORS: usize>(
-    plan: &Plan,
-    ops: &[Op],
-    write_back: bool,
-    start: usize,
-    values: &mut [f32],
-    operands: &[&[f32]],
-    outputs: &mut [OutputSlice<'_>],
-) {
-    // Divisions are slow: words are counted along.
-    let pixel_words = words_per_pixel(plan.channels);
-    let (mut word, words) = match plan.pixels_per_chunk() {
-        1 => (start / plan.channels * pixel_words, 1),
-        pixels => (start / plan.channels, pixels),
-    };
-    for first in (0..values.len()).step_by(plan.period) {
-        let end = (first + plan.period).min(values.len());
-        for at in (first..end).step_by(CHUNK) {
-            let chunk = Chunk {
-                plan,
-                offset: at - first,
-                element: start + at,
-                word,
-                count: (end - at).min(CHUNK),
-            };
-            word += words;
-            let values = &mut values[at..at + chunk.count];
-            // SAFETY: the promises of the caller; the chunk is `count` values long.
-            unsafe {
-                if chunk.count == CHUNK {
-                    chunk.run::<V, VECTORS, true>(ops, write_back, values, operands, outputs);
-                } else {
-                    chunk.run::<V, VECTORS, false>(ops, write_back, values, operands, outputs);
-                }
-            }
-        }
-    }
-}
-
-/// A place in the maps.
-struct Chunk<'a> {
-    plan: &'a Plan,
-    /// First value, counted from the start of its period.
-    offset: usize,
-    /// First value, counted from the start of the maps.
-    element: usize,
-    /// First word of its bits.
-    word: usize,
-    /// Values, at most 64.
-    count: usize,
-}
-
-impl Chunk<'_> {
-    /// # Safety
-    /// See [`pass_on`]. The values are those of the chunk; `FULL` says that they are 64.
-    #[inline(always)]
-    unsafe fn run<V: Lanes, const VECTORS: usize, const FULL: bool>(
-        &self,
-        ops: &[Op],
-        write_back: bool,
-        values: &mut [f32],
-        operands: &[&[f32]],
-        outputs: &mut [OutputSlice<'_>],
-    ) {
-        /// `x = f(x, y)` vector by vector.
-        macro_rules! each {
-            ($x:ident, $other:expr, |$a:ident, $y:ident| $value:expr) => {{
-                let other: [V; VECTORS] = $other;
-                for ($a, $y) in $x.iter_mut().zip(other) {
-                    *$a = $value;
-                }
-            }};
-            ($x:ident, |$a:ident| $value:expr) => {
-                for $a in $x.iter_mut() {
-                    *$a = $value;
-                }
-            };
-        }
-        // SAFETY: the caller promises the features, and that operands and outputs reach to the end of
-        // the chunk; constants are as long as the period, in whole chunks.
-        unsafe {
-            let zero = V::splat(0.0);
-            let mut x: [V; VECTORS] = self.load::<V, VECTORS, FULL>(values.as_ptr());
-            for op in ops {
-                match op {
-                    Op::Sequence(sequence) => {
-                        if sequence.relu {
-                            each!(x, |x| x.maximum(zero));
-                        }
-                        if let Some(p) = sequence.scale {
-                            each!(x, self.constant(p), |x, p| x.mul(p));
-                        }
-                        if let Some(p) = sequence.bias {
-                            each!(x, self.constant(p), |x, p| x.add(p));
-                        }
-                        if let Some(p) = sequence.slope {
-                            each!(x, self.constant(p), |x, p| x.select_ge(zero, *x, p.mul(*x)));
-                        }
-                        if let Some(operand) = sequence.shortcut {
-                            let operand = &operands[operand][self.element..][..self.count];
-                            let y = self.load::<V, VECTORS, FULL>(operand.as_ptr());
-                            each!(x, y, |x, y| x.add(y));
-                        }
-                        if let Some(p) = sequence.shift {
-                            each!(x, self.constant(p), |x, p| x.add(p));
-                        }
-                        if let Some(p) = sequence.second_slope {
-                            each!(x, self.constant(p), |x, p| x.select_ge(zero, *x, p.mul(*x)));
-                        }
-                        if let Some(p) = sequence.second_shift {
-                            each!(x, self.constant(p), |x, p| x.add(p));
-                        }
-                        if let Some(output) = sequence.store
-                            && let OutputSlice::F32(out) = &mut outputs[output]
-                        {
-                            let out = &mut out[self.element..][..self.count];
-                            self.store::<V, VECTORS, FULL>(x, out.as_mut_ptr());
-                        }
-                        if let Some(bits) = &sequence.bits
-                            && let OutputSlice::Bits(out) = &mut outputs[bits.output]
-                        {
-                            let thresholds: [V; VECTORS] = self.constant(bits.thresholds);
-                            let mut word = 0;
-                            for (vector, (x, p)) in x.iter().zip(thresholds).enumerate() {
-                                word |= x.ge_bits(p) << (vector * V::LANES);
-                            }
-                            if let Some(flip) = bits.flip.get(self.offset / CHUNK) {
-                                word ^= flip;
-                            }
-                            self.store_bits(word, out);
-                        }
-                    }
-                    Op::SubtractFrom(p) => each!(x, self.constant(*p), |x, p| p.sub(*x)),
-                    Op::Divide(p) => each!(x, self.constant(*p), |x, p| x.div(p)),
-                    Op::DivideInto(p) => each!(x, self.constant(*p), |x, p| p.div(*x)),
-                    Op::Minimum(p) => each!(x, self.constant(*p), |x, p| x.minimum(p)),
-                    Op::Maximum(p) => each!(x, self.constant(*p), |x, p| x.maximum(p)),
-                    Op::TwoSlope(positive, negative) => {
-                        let positive: [V; VECTORS] = self.constant(*positive);
-                        let negative: [V; VECTORS] = self.constant(*negative);
-                        for ((x, p), n) in x.iter_mut().zip(positive).zip(negative) {
-                            *x = x.select_ge(zero, p.mul(*x), n.mul(*x));
-                        }
-                    }
-                    Op::Step {
-                        at_least,
-                        low,
-                        high,
-                    } => {
-                        let (low, high) = (V::splat(*low), V::splat(*high));
-                        if *at_least {
-                            each!(x, |x| x.select_ge(zero, high, low));
-                        } else {
-                            each!(x, |x| x.select_gt(zero, high, low));
-                        }
-                    }
-                    Op::Negate => each!(x, |x| x.neg()),
-                    Op::Absolute => each!(x, |x| x.abs()),
-                    Op::Floor => each!(x, |x| x.floor()),
-                    Op::Ceil => each!(x, |x| x.ceil()),
-                    Op::Round => each!(x, |x| x.round_ties_even()),
-                    Op::Sqrt => each!(x, |x| x.sqrt()),
-                    Op::Reciprocal => {
-                        let one = V::splat(1.0);
-                        each!(x, |x| one.div(*x));
-                    }
-                    Op::Sign => {
-                        let (one, minus_one) = (V::splat(1.0), V::splat(-1.0));
-                        each!(x, |x| {
-                            let negative = zero.select_gt(*x, minus_one, zero);
-                            x.select_gt(zero, one, negative)
-                        });
-                    }
-                    Op::Combine {
-                        op,
-                        operand,
-                        broadcast,
-                    } => {
-                        let at = if *broadcast {
-                            self.offset
-                        } else {
-                            self.element
-                        };
-                        let operand = &operands[*operand][at..at + self.count];
-                        let y: [V; VECTORS] = self.load::<V, VECTORS, FULL>(operand.as_ptr());
-                        match op {
-                            CombineOp::Add => each!(x, y, |x, y| x.add(y)),
-                            CombineOp::Subtract => each!(x, y, |x, y| x.sub(y)),
-                            CombineOp::SubtractFrom => each!(x, y, |x, y| y.sub(*x)),
-                            CombineOp::Multiply => each!(x, y, |x, y| x.mul(y)),
-                            CombineOp::Divide => each!(x, y, |x, y| x.div(y)),
-                            CombineOp::DivideInto => each!(x, y, |x, y| y.div(*x)),
-                            CombineOp::Minimum => each!(x, y, |x, y| x.minimum(y)),
-                            CombineOp::Maximum => each!(x, y, |x, y| x.maximum(y)),
-                        }
-                    }
-                }
-            }
-            if write_back {
-                self.store::<V, VECTORS, FULL>(x, values.as_mut_ptr());
-            }
-        }
-    }
-
-    /// The constants of the chunk.
-    ///
-    /// # Safety
-    /// The processor has the features of the vectors; the constant is one of the plan.
-    #[inline(always)]
-    unsafe fn constant<V: Lanes, const VECTORS: usize>(&self, constant: Constant) -> [V; VECTORS] {
-        let constants = self.plan.constants.as_slice().as_ptr();
-        // SAFETY: each constant of the plan takes the chunks of a whole period.
-        unsafe {
-            let mut vectors = [V::splat(0.0); VECTORS];
-            for (vector, value) in vectors.iter_mut().enumerate() {
-                *value = V::load(constants.add(constant + self.offset + vector * V::LANES));
-            }
-            vectors
-        }
-    }
-
-    /// Values in the vector at a position.
-    #[inline(always)]
-    fn lanes<V: Lanes>(&self, vector: usize) -> usize {
-        self.count.saturating_sub(vector * V::LANES).min(V::LANES)
-    }
-
-    /// # Safety
-    /// The processor has the features of the vectors; `count` floats can be read, which are 64 where
-    /// `FULL` says so.
-    #[inline(always)]
-    unsafe fn load<V: Lanes, const VECTORS: usize, const FULL: bool>(
-        &self,
-        from: *const f32,
-    ) -> [V; VECTORS] {
-        // SAFETY: the promises of the caller; vectors past the end read nothing.
-        unsafe {
-            let mut vectors = [V::splat(0.0); VECTORS];
-            for (vector, value) in vectors.iter_mut().enumerate() {
-                let from = from.wrapping_add(vector * V::LANES);
-                *value = if FULL {
-                    V::load(from)
-                } else {
-                    V::load_first(from, self.lanes::<V>(vector))
-                };
-            }
-            vectors
-        }
-    }
-
-    /// # Safety
-    /// The processor has the features of the vectors; `count` floats can be written, which are 64
-    /// where `FULL` says so.
-    #[inline(always)]
-    unsafe fn store<V: Lanes, const VECTORS: usize, const FULL: bool>(
-        &self,
-        vectors: [V; VECTORS],
-        to: *mut f32,
-    ) {
-        for (vector, value) in vectors.into_iter().enumerate() {
-            let to = to.wrapping_add(vector * V::LANES);
-            // SAFETY: the promises of the caller; vectors past the end write nothing.
-            unsafe {
-                if FULL {
-                    value.store(to);
-                } else {
-                    value.store_first(to, self.lanes::<V>(vector));
-                }
-            }
-        }
-    }
-
-    /// Writes the bits of the chunk, which may belong to several pixels of few channels.
-    #[inline(always)]
-    fn store_bits(&self, bits: u64, out: &mut [u64]) {
-        let channels = self.plan.channels;
-        if self.plan.pixels_per_chunk() == 1 {
-            out[self.word] = bits & low_mask(self.count);
-        } else {
-            let mut start = 0;
-            for out in &mut out[self.word..] {
-                if start >= self.count {
-                    break;
-                }
-                *out = bits >> start & low_mask(channels);
-                start += channels;
-            }
-        }
-    }
+    }))
 }

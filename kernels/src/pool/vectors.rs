@@ -112,11 +112,7 @@ unsafe fn window<V: Lanes, const MEAN: bool, const VECTORS: usize>(
                 } else {
                     V::load(from)
                 };
-                *reduced = if MEAN {
-                    reduced.add(values)
-                } else {
-                    values.maximum(*reduced)
-                };
+                *reduced = if MEAN { reduced.add(values) } else { values.maximum(*reduced) };
             }
         });
         for (vector, mut reduced) in reduced.into_iter().enumerate() {

@@ -91,7 +91,6 @@ pub(super) fn lower(
     graph: &Graph,
     options: &ConvertOptions,
     ambiguous_signs: &HashSet<ValueId>,
-    notes: Notes,
 ) -> Result<Conversion, ConvertError> {
     let mut consumers = vec![Vec::new(); graph.values.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -113,8 +112,12 @@ pub(super) fn lower(
         done: vec![false; graph.nodes.len()],
         builder: Builder::default(),
         layers: Vec::new(),
-        notes,
+        notes: Notes::default(),
     };
+    if options.f16 {
+        let warning = "float weights are stored as f16, rounded to 11 bits";
+        lowering.notes.warnings.push(warning.to_owned());
+    }
     lowering.refuse_unsupported()?;
     lowering.builder.program.name.clone_from(&graph.name);
     lowering.builder.program.metadata = options.metadata.clone();
