@@ -26,10 +26,10 @@ impl Unit for u8 {
     const BITS: usize = 4;
 
     fn spread(words: &[u64], units: &mut [Self]) {
-        for (pair, byte) in
-            units.chunks_exact_mut(2).zip(words.iter().flat_map(|w| w.to_le_bytes()))
-        {
-            pair.copy_from_slice(&[byte << 4, byte & 0xf0]);
+        // The bytes of a little-endian word (this layout is for x86-64) come in the order of the bits.
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        for (pair, &byte) in units.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *pair = [byte << 4, byte & 0xf0];
         }
     }
 }
@@ -39,9 +39,18 @@ impl Unit for u32 {
     const BITS: usize = 32;
 
     fn spread(words: &[u64], units: &mut [Self]) {
-        for (pair, &word) in units.chunks_exact_mut(2).zip(words) {
-            pair.copy_from_slice(&[word as u32, (word >> 32) as u32]);
+        for (pair, &word) in units.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+            *pair = [word as u32, (word >> 32) as u32];
         }
+    }
+}
+
+/// 64 channels.
+impl Unit for u64 {
+    const BITS: usize = 64;
+
+    fn spread(words: &[u64], units: &mut [Self]) {
+        units.copy_from_slice(words);
     }
 }
 
@@ -153,4 +162,27 @@ impl PaddedMap {
         units.truncate(self.units);
         units
     }
+}
+
+/// Contiguous steps of a window: units of the map, as many rows of packed weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Units from the start of the window.
+    pub(super) offset: usize,
+    /// Number of units.
+    pub(super) steps: usize,
+}
+
+/// The runs of a window: with horizontal dilation 1 the taps of a kernel row are neighbours.
+pub(super) fn runs(geometry: &ConvGeometry, map: &PaddedMap) -> Vec<Run> {
+    let [rows, columns] = geometry.kernel;
+    let [vertical, horizontal] = geometry.dilation;
+    let (runs, taps) = if horizontal == 1 { (1, columns) } else { (columns, 1) };
+    (0..rows)
+        .flat_map(|row| (0..runs).map(move |column| (row, column)))
+        .map(|(row, column)| Run {
+            offset: map.offset(row * vertical, column * horizontal),
+            steps: taps * map.units(),
+        })
+        .collect()
 }
