@@ -74,9 +74,7 @@ impl Session {
                     .map_err(|error| RunError::Threads { threads, reason: error.to_string() })
             })
             .transpose()?;
-        let lens = |ports: &[Port]| -> Vec<usize> {
-            ports.iter().map(|port| port.shape.iter().product()).collect()
-        };
+        let lens = |ports: &[Port]| -> Vec<usize> { ports.iter().map(Port::elements).collect() };
         let (input_lens, output_lens) = (lens(model.inputs()), lens(model.outputs()));
         let workers = vec![Worker::new(&engine, threads)?];
         Ok(Self { model, engine, workers, pool, threads, input_lens, output_lens })
@@ -105,7 +103,7 @@ impl Session {
     /// # fn main() -> Result<(), bnn::Error> {
     /// let model = Model::open("network.bnn")?;
     /// let mut session = model.session(&SessionOptions::from_env()?)?;
-    /// let image = vision::decode_file("cat.jpg".as_ref())?;
+    /// let image = vision::decode_file("cat.jpg")?;
     /// for prediction in session.classify(&image, 5)? {
     ///     let label = prediction.label.as_deref().unwrap_or("?");
     ///     println!("{:5.1} %  {label}", prediction.probability * 100.0);

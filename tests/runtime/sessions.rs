@@ -101,11 +101,8 @@ fn sessions_of_one_model_run_side_by_side() {
     let run = |model: &Model, options: SessionOptions| {
         let mut session = model.session(&options).unwrap();
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let mut outputs: Vec<Vec<f32>> = model
-            .outputs()
-            .iter()
-            .map(|port| vec![0.0; 3 * port.shape.iter().product::<usize>()])
-            .collect();
+        let mut outputs: Vec<Vec<f32>> =
+            model.outputs().iter().map(|port| vec![0.0; 3 * port.elements()]).collect();
         for _ in 0..5 {
             let mut slices: Vec<_> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
             session.run_into(&inputs, &mut slices).unwrap();
@@ -189,11 +186,8 @@ fn profiles_and_descriptions_name_every_step() {
     let model = Model::from_program(generate::program(21, 14)).unwrap();
     let inputs = generate::inputs(model.program(), 21, 2);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut outputs: Vec<Vec<f32>> = model
-        .outputs()
-        .iter()
-        .map(|port| vec![0.0; 2 * port.shape.iter().product::<usize>()])
-        .collect();
+    let mut outputs: Vec<Vec<f32>> =
+        model.outputs().iter().map(|port| vec![0.0; 2 * port.elements()]).collect();
     let plain = {
         let mut slices: Vec<_> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
         model.session(&SessionOptions::default()).unwrap().run_into(&inputs, &mut slices).unwrap();
