@@ -327,7 +327,7 @@ fn many_small_tensors(channels: usize, kernel: usize) -> Program {
     let flip = Some(b.tensor("sign/flip", TensorKind::Bits, &[channels]));
     let store_bits = EpilogueOp::StoreBits { thresholds, flip, output: bits };
     let epilogue = bnn::program::Epilogue { ops: vec![store_bits] };
-    b.step("sign", StepKind::Elementwise { input, epilogue });
+    b.step("sign", StepKind::Elementwise { input, flatten: false, epilogue });
     let mut shortcut = input;
     for layer in 0..25 {
         let name = format!("features.layer{}.block{}.conv", layer / 5 + 1, layer % 5);

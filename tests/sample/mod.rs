@@ -194,7 +194,7 @@ pub fn complete() -> Program {
     let joined = b.bits_map([3, 3, 78]);
     let padded = b.bits_map([5, 5, 78]);
     b.step("join", StepKind::Concat { inputs: vec![strided, pooled], output: joined });
-    b.step("pad", StepKind::Pad { input: joined, output: padded, pads: [1; 4], value: -1.0 });
+    b.step("pad", StepKind::Pad { input: joined, output: padded, pads: [1; 4], channels: [0; 2], value: -1.0 });
     let dense = b.f32_map([1, 1, 10]);
     dense_layer(&mut b, padded, dense);
 
@@ -212,6 +212,7 @@ pub fn complete() -> Program {
         "gate",
         StepKind::Elementwise {
             input: maxima,
+            flatten: false,
             epilogue: epilogue([combine(CombineOp::Multiply, means), store(scaled)]),
         },
     );
