@@ -113,19 +113,18 @@ impl PaddedMap {
 
     /// Writes all units: the map and its padding.
     pub(super) fn fill<U: Unit>(&self, input: &[u64], map: &mut [U]) {
-        let pad = self.pad_pixel::<U>();
         let row = self.padded[1] * self.units;
         for (group, plane) in map.chunks_exact_mut(self.plane_len()).enumerate() {
             for (y, row) in plane.chunks_exact_mut(row).enumerate() {
                 let y = y.wrapping_sub(self.top);
                 if y >= self.input[0] {
-                    row.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
+                    self.fill_padding(row);
                     continue;
                 }
                 let (left, rest) = row.split_at_mut(self.left * self.units);
                 let (inside, right) = rest.split_at_mut(self.input[1] * self.units);
-                left.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
-                right.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
+                self.fill_padding(left);
+                self.fill_padding(right);
                 let row = self.input[1] * self.words;
                 self.fill_row(&input[y * row..][..row], group, inside);
             }
@@ -150,17 +149,20 @@ impl PaddedMap {
         }
     }
 
-    /// One padded pixel of a group; bits past its last channel are 0.
-    fn pad_pixel<U: Unit>(&self) -> Vec<U> {
-        let per_word = 64 / U::BITS;
-        let mut units = vec![U::zeroed(); self.channels.div_ceil(64) * per_word];
-        if self.pad {
-            for (index, units) in units.chunks_exact_mut(per_word).enumerate() {
+    /// Writes padded pixels of a group; bits past its last channel are 0.
+    fn fill_padding<U: Unit>(&self, out: &mut [U]) {
+        if !self.pad {
+            out.fill(U::zeroed());
+            return;
+        }
+        let mut units = [U::zeroed(); 16];
+        let units = &mut units[..64 / U::BITS];
+        for pixel in out.chunks_exact_mut(self.units) {
+            for (index, out) in pixel.chunks_mut(units.len()).enumerate() {
                 U::spread(&[low_mask((self.channels - index * 64).min(64))], units);
+                out.copy_from_slice(&units[..out.len()]);
             }
         }
-        units.truncate(self.units);
-        units
     }
 }
 
