@@ -21,9 +21,7 @@ const PREAMBLE: usize = 36;
 fn json_of(file: &[u8]) -> Vec<u8> {
     use std::io::Read as _;
     let mut json = Vec::new();
-    flate2::read::ZlibDecoder::new(&file[PREAMBLE..])
-        .read_to_end(&mut json)
-        .unwrap();
+    flate2::read::ZlibDecoder::new(&file[PREAMBLE..]).read_to_end(&mut json).unwrap();
     json
 }
 
@@ -86,12 +84,25 @@ fn every_kind_of_step_survives() {
     for program in [tiny(), complete()] {
         let file = write(&program).unwrap();
         assert_eq!(read(&file).unwrap(), program);
-        assert_eq!(
-            write(&read(&file).unwrap()).unwrap(),
-            file,
-            "writing is deterministic"
-        );
+        assert_eq!(write(&read(&file).unwrap()).unwrap(), file, "writing is deterministic");
     }
+}
+
+#[test]
+fn files_of_released_versions_stay_readable() {
+    let files = [("1.0", include_bytes!("data/format-1.0.bnn"))];
+    for (version, file) in files {
+        assert_eq!(read(file).unwrap(), complete(), "version {version}");
+    }
+}
+
+/// Run by hand when a version is released: its file is kept forever.
+#[test]
+#[ignore = "writes into the source tree"]
+fn write_the_file_of_this_version() {
+    let name = format!("format-{MAJOR_VERSION}.{MINOR_VERSION}.bnn");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
+    write_file(format!("{folder}{name}"), &complete()).unwrap();
 }
 
 #[test]
@@ -118,11 +129,7 @@ fn the_summary_tells_where_things_lie() {
         assert_eq!((&record.name, record.kind), (&tensor.name, tensor.kind()));
         assert_eq!(record.bytes, tensor.byte_len() as u64);
         let start = summary.blob_section + record.offset;
-        let alignment = if record.bytes < 4096 {
-            SMALL_BLOB_ALIGNMENT
-        } else {
-            BLOB_ALIGNMENT
-        };
+        let alignment = if record.bytes < 4096 { SMALL_BLOB_ALIGNMENT } else { BLOB_ALIGNMENT };
         assert_eq!(start % alignment, 0, "{}", record.name);
         let blob = &file[start as usize..(start + record.bytes) as usize];
         assert_eq!(record.crc32, crc32fast::hash(blob), "{}", record.name);
@@ -132,16 +139,11 @@ fn the_summary_tells_where_things_lie() {
 #[test]
 fn blobs_are_little_endian_and_bits_start_low() {
     let mut program = tiny();
-    let bnn::program::TensorData::Bits(words) = &mut program.tensors[2].data else {
-        panic!()
-    };
+    let bnn::program::TensorData::Bits(words) = &mut program.tensors[2].data else { panic!() };
     words[0] = 0b10_0000_0001;
     let file = write(&program).unwrap();
     let record = &inspect(&file).unwrap().tensors[2];
-    assert_eq!(
-        (record.name.as_str(), record.kind, record.bytes),
-        ("b.w", TensorKind::Bits, 8)
-    );
+    assert_eq!((record.name.as_str(), record.kind, record.bytes), ("b.w", TensorKind::Bits, 8));
     let blob = &blobs_of(&file)[record.offset as usize..][..8];
     assert_eq!(blob, [1, 2, 0, 0, 0, 0, 0, 0]);
 }
@@ -159,10 +161,7 @@ fn every_flipped_bit_is_seen_or_harmless() {
         }
         file[bit / 8] ^= 1 << (bit % 8);
     }
-    assert_eq!(
-        harmless, 0,
-        "checksums, lengths and zero padding cover every bit"
-    );
+    assert_eq!(harmless, 0, "checksums, lengths and zero padding cover every bit");
 }
 
 #[test]
@@ -177,19 +176,12 @@ fn every_truncation_and_every_extension_is_refused() {
 
 #[test]
 fn other_files_are_told_apart() {
-    for other in [
-        &b""[..],
-        b"\x89",
-        b"PK\x03\x04",
-        b"\x89PNG\r\n\x1a\n0123456789012345678901234567",
-    ] {
+    for other in
+        [&b""[..], b"\x89", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n0123456789012345678901234567"]
+    {
         let error = read(other).unwrap_err();
         let broken_start = other == b"\x89";
-        assert_eq!(
-            matches!(error, FormatError::Magic),
-            !broken_start,
-            "{error}"
-        );
+        assert_eq!(matches!(error, FormatError::Magic), !broken_start, "{error}");
     }
 }
 
@@ -234,10 +226,7 @@ fn a_header_that_swells_is_abandoned() {
     let huge = zlib(&vec![b' '; 64 << 20]);
     assert!(huge.len() < 1 << 20);
     let error = refusal(&pack(1000, &huge, &[]));
-    assert!(
-        error.contains("at least 1001 bytes of JSON, expected 1000"),
-        "{error}"
-    );
+    assert!(error.contains("at least 1001 bytes of JSON, expected 1000"), "{error}");
     let error = read(&pack(64 << 20, &huge, &[])).unwrap_err();
     assert!(matches!(error, FormatError::HeaderTooLarge(_)), "{error}");
     assert!(64 << 20 > MAX_HEADER_BYTES);
@@ -250,10 +239,7 @@ fn the_compressed_header_must_end_where_it_says() {
     let mut compressed = zlib(&json);
     compressed.push(0);
     let error = refusal(&pack(json.len() as u32, &compressed, blobs_of(&file)));
-    assert!(
-        error.contains("after the end of the zlib stream"),
-        "{error}"
-    );
+    assert!(error.contains("after the end of the zlib stream"), "{error}");
     let error = refusal(&pack(json.len() as u32 + 1, &zlib(&json), blobs_of(&file)));
     assert!(error.contains("only"), "{error}");
     compressed.truncate(compressed.len() / 2);
@@ -265,50 +251,17 @@ fn the_compressed_header_must_end_where_it_says() {
 fn the_tensor_table_must_fit_the_blobs() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 11] = [
-        (
-            |h| h["tensors"][1]["offset"] = json!(0),
-            "starts at 0, expected 64",
-        ),
-        (
-            |h| h["tensors"][1]["offset"] = json!(68),
-            "starts at 68, expected 64",
-        ),
-        (
-            |h| h["tensors"][1]["offset"] = json!(128),
-            "starts at 128, expected 64",
-        ),
-        (
-            |h| h["tensors"][0]["bytes"] = json!(56),
-            "'a.w': 56 bytes, expected 60",
-        ),
-        (
-            |h| h["tensors"][0]["shape"] = json!([5, 1, 1, 4]),
-            "60 bytes, expected 80",
-        ),
-        (
-            |h| h["tensors"][0]["kind"] = json!("f16"),
-            "60 bytes, expected 30",
-        ),
-        (
-            |h| h["tensors"][0]["shape"] = json!([1u64 << 32, 1u64 << 32]),
-            "overflows",
-        ),
-        (
-            |h| h["tensors"][0]["shape"] = json!([1u64 << 62]),
-            "expected more than 2^64",
-        ),
-        (
-            |h| h["tensors"][0]["crc32"] = json!(1),
-            "tensor 'a.w': CRC-32",
-        ),
-        (
-            |h| h["tensors"][0]["name"] = json!("a.t"),
-            "'a.t': the name is taken",
-        ),
-        (
-            |h| h["tensors"][0]["kind"] = json!("f64"),
-            "unknown variant `f64`",
-        ),
+        (|h| h["tensors"][1]["offset"] = json!(0), "starts at 0, expected 64"),
+        (|h| h["tensors"][1]["offset"] = json!(68), "starts at 68, expected 64"),
+        (|h| h["tensors"][1]["offset"] = json!(128), "starts at 128, expected 64"),
+        (|h| h["tensors"][0]["bytes"] = json!(56), "'a.w': 56 bytes, expected 60"),
+        (|h| h["tensors"][0]["shape"] = json!([5, 1, 1, 4]), "60 bytes, expected 80"),
+        (|h| h["tensors"][0]["kind"] = json!("f16"), "60 bytes, expected 30"),
+        (|h| h["tensors"][0]["shape"] = json!([1u64 << 32, 1u64 << 32]), "overflows"),
+        (|h| h["tensors"][0]["shape"] = json!([1u64 << 62]), "expected more than 2^64"),
+        (|h| h["tensors"][0]["crc32"] = json!(1), "tensor 'a.w': CRC-32"),
+        (|h| h["tensors"][0]["name"] = json!("a.t"), "'a.t': the name is taken"),
+        (|h| h["tensors"][0]["kind"] = json!("f64"), "unknown variant `f64`"),
     ];
     for (change, expected) in cases {
         let error = refusal(&with_header(change));
@@ -337,16 +290,11 @@ fn padding_and_unused_bits_must_be_zero() {
     positions.extend(header_end..summary.blob_section as usize);
     for position in positions {
         file[position] = 1;
-        assert!(
-            matches!(read(&file), Err(FormatError::Padding(_))),
-            "byte {position}"
-        );
+        assert!(matches!(read(&file), Err(FormatError::Padding(_))), "byte {position}");
         file.copy_from_slice(&original);
     }
     let mut program = tiny();
-    let bnn::program::TensorData::Bits(words) = &mut program.tensors[2].data else {
-        panic!()
-    };
+    let bnn::program::TensorData::Bits(words) = &mut program.tensors[2].data else { panic!() };
     words[0] |= 1 << 10;
     let error = write(&program).unwrap_err().to_string();
     assert!(error.contains("'b.w': unused bits"), "{error}");
@@ -356,10 +304,7 @@ fn padding_and_unused_bits_must_be_zero() {
 fn strings_must_be_utf8() {
     let file = write(&tiny()).unwrap();
     let mut json = json_of(&file);
-    let at = json
-        .windows(6)
-        .position(|window| window == b"\"tiny\"")
-        .unwrap();
+    let at = json.windows(6).position(|window| window == b"\"tiny\"").unwrap();
     json[at + 1] = 0xff;
     let error = refusal(&pack_json(&json, blobs_of(&file)));
     assert!(error.contains("header: "), "{error}");
@@ -371,10 +316,7 @@ fn programs_without_meaning_are_neither_written_nor_read() {
     program.steps.swap(0, 1);
     assert!(matches!(write(&program), Err(FormatError::Program(_))));
     let file = with_header(|header| {
-        header["program"]["steps"]
-            .as_array_mut()
-            .unwrap()
-            .swap(0, 1);
+        header["program"]["steps"].as_array_mut().unwrap().swap(0, 1);
     });
     assert!(matches!(read(&file), Err(FormatError::Program(_))));
 }
@@ -400,15 +342,9 @@ fn many_small_tensors(channels: usize, kernel: usize) -> Program {
     let mut bits = b.bits_map([8, 8, channels]);
     let thresholds = b.tensor("sign/thresholds", TensorKind::F32, &[1]);
     let flip = Some(b.tensor("sign/flip", TensorKind::Bits, &[channels]));
-    let store_bits = EpilogueOp::StoreBits {
-        thresholds,
-        flip,
-        output: bits,
-    };
-    let epilogue = bnn::program::Epilogue {
-        ops: vec![store_bits],
-    };
-    b.step("sign", StepKind::Elementwise { input, epilogue });
+    let store_bits = EpilogueOp::StoreBits { thresholds, flip, output: bits };
+    let epilogue = bnn::program::Epilogue { ops: vec![store_bits] };
+    b.step("sign", StepKind::Elementwise { input, flatten: false, epilogue });
     let mut shortcut = input;
     for layer in 0..25 {
         let name = format!("features.layer{}.block{}.conv", layer / 5 + 1, layer % 5);
@@ -421,10 +357,7 @@ fn many_small_tensors(channels: usize, kernel: usize) -> Program {
         let ops = [
             Multiply(constant("scale", channels)),
             Add(constant("bias", channels)),
-            TwoSlope {
-                positive: None,
-                negative: constant("prelu", channels),
-            },
+            TwoSlope { positive: None, negative: constant("prelu", channels) },
             Add(constant("shift", channels)),
             Multiply(constant("gain", 1)),
         ];
@@ -432,17 +365,10 @@ fn many_small_tensors(channels: usize, kernel: usize) -> Program {
         let flip = Some(b.tensor(&format!("{name}/flip"), TensorKind::Bits, &[channels]));
         let (floats, signs) = (b.f32_map([8, 8, channels]), b.bits_map([8, 8, channels]));
         let mut ops: Vec<_> = ops.into_iter().map(EpilogueOp::Channel).collect();
-        ops.push(EpilogueOp::Combine {
-            op: bnn::program::CombineOp::Add,
-            operand: shortcut,
-        });
+        ops.push(EpilogueOp::Combine { op: bnn::program::CombineOp::Add, operand: shortcut });
         ops.push(EpilogueOp::Store { output: floats });
         if layer < 24 {
-            ops.push(EpilogueOp::StoreBits {
-                thresholds,
-                flip,
-                output: signs,
-            });
+            ops.push(EpilogueOp::StoreBits { thresholds, flip, output: signs });
         } else {
             b.program.buffers.pop();
         }
@@ -468,10 +394,7 @@ fn files_are_written_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bnn");
     let names = || -> Vec<_> {
-        std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect()
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
 
     let mut broken = tiny();
@@ -484,11 +407,7 @@ fn files_are_written_whole_or_not_at_all() {
     assert_eq!(read(&std::fs::read(&path).unwrap()).unwrap(), tiny());
 
     assert!(write_file(&path, &broken).is_err());
-    assert_eq!(
-        read(&std::fs::read(&path).unwrap()).unwrap(),
-        tiny(),
-        "the old file stays"
-    );
+    assert_eq!(read(&std::fs::read(&path).unwrap()).unwrap(), tiny(), "the old file stays");
     write_file(&path, &complete()).unwrap();
     assert_eq!(names(), ["model.bnn"]);
     assert_eq!(read(&std::fs::read(&path).unwrap()).unwrap(), complete());

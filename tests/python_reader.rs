@@ -13,12 +13,7 @@ const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/bnn_reader.py")
 
 /// Runs the reader, if there is a Python.
 fn run(file: &Path, arguments: &[&str]) -> Option<Output> {
-    match Command::new("python3")
-        .arg(READER)
-        .arg(file)
-        .args(arguments)
-        .output()
-    {
+    match Command::new("python3").arg(READER).arg(file).args(arguments).output() {
         Ok(output) => Some(output),
         Err(error) => {
             println!("skipped: python3 does not start: {error}");
@@ -37,20 +32,16 @@ fn holds(tensor: &Tensor, printed: &Value) -> bool {
     };
     let bit = |words: &[u64], bit: usize| words[bit / 64] >> (bit % 64) & 1;
     match &tensor.data {
-        TensorData::F32(values) => printed
-            .iter()
-            .map(float)
-            .eq(values.iter().map(|value| value.to_bits())),
+        TensorData::F32(values) => {
+            printed.iter().map(float).eq(values.iter().map(|value| value.to_bits()))
+        }
         TensorData::F16(values) => {
-            let values = values
-                .iter()
-                .map(|&bits| half::f16::from_bits(bits).to_f32().to_bits());
+            let values = values.iter().map(|&bits| half::f16::from_bits(bits).to_f32().to_bits());
             printed.iter().map(float).eq(values)
         }
-        TensorData::I32(values) => printed
-            .iter()
-            .map(|value| value.as_i64())
-            .eq(values.iter().map(|&v| Some(v.into()))),
+        TensorData::I32(values) => {
+            printed.iter().map(|value| value.as_i64()).eq(values.iter().map(|&v| Some(v.into())))
+        }
         TensorData::Bits(words) => {
             let bits = (0..tensor.len()).map(|index| Some(bit(words, index)));
             printed.iter().map(|value| value.as_u64()).eq(bits)
@@ -67,32 +58,18 @@ fn python_sees_the_same_program_and_tensors() {
         let Some(output) = run(&path, &["--json", "--values", "1000000"]) else {
             return;
         };
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
 
         let summary = inspect(&std::fs::read(&path).unwrap()).unwrap();
         let mut expected = serde_json::to_value(&summary).unwrap();
-        for field in [
-            "version",
-            "file_bytes",
-            "header_bytes",
-            "header_crc32",
-            "blob_section",
-        ] {
+        for field in ["version", "file_bytes", "header_bytes", "header_crc32", "blob_section"] {
             assert_eq!(found[field], expected[field], "{field}");
         }
         let tensors = expected["tensors"].as_array_mut().unwrap();
         assert_eq!(found["tensors"].as_array().unwrap().len(), tensors.len());
-        for ((found, expected), tensor) in found["tensors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .zip(tensors)
-            .zip(&program.tensors)
+        for ((found, expected), tensor) in
+            found["tensors"].as_array().unwrap().iter().zip(tensors).zip(&program.tensors)
         {
             for field in ["name", "kind", "shape", "offset", "bytes", "crc32"] {
                 assert_eq!(found[field], expected[field], "{} {field}", tensor.name);
@@ -116,11 +93,7 @@ fn python_prints_a_table() {
         return;
     };
     let table = String::from_utf8(output.stdout).unwrap();
-    for expected in [
-        "every step: format 1.0",
-        "binary_conv",
-        "fc1.weights [10, 1, 1, 630]",
-    ] {
+    for expected in ["every step: format 1.0", "binary_conv", "fc1.weights [10, 1, 1, 630]"] {
         assert!(table.contains(expected), "{table}");
     }
 }

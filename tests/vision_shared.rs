@@ -34,22 +34,12 @@ fn preprocessing(interpolation: Interpolation) -> Preprocessing {
 
 fn integers(file: &SafeTensors<'_>, name: &str) -> Vec<i64> {
     let bytes = file.tensor(name).unwrap().data();
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&bytes| i64::from_le_bytes(bytes))
-        .collect()
+    bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect()
 }
 
 fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     let bytes = file.tensor(name).unwrap().data();
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&bytes| f32::from_le_bytes(bytes))
-        .collect()
+    bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }
 
 #[test]
@@ -99,11 +89,7 @@ fn traffic_signs_are_resized_as_pillow_does() {
         let bytes = std::fs::read(nets.join(format!("gtsrb-{side}/golden.safetensors"))).unwrap();
         let golden = SafeTensors::deserialize(&bytes).unwrap();
         let expected = golden.tensor("input_u8").unwrap();
-        let layout = InputLayout {
-            channels: 3,
-            height: side,
-            width: side,
-        };
+        let layout = InputLayout { channels: 3, height: side, width: side };
         let preprocessing = preprocessing(Interpolation::Bicubic);
         let rows = expected.data().chunks_exact(side * side * 3);
         let index = integers(&golden, "index");
@@ -134,16 +120,8 @@ fn photos_are_decoded_and_resized_as_pillow_does() {
         crop: Some([224, 224]),
         ..preprocessing(Interpolation::Bilinear)
     };
-    let layout = InputLayout {
-        channels: 3,
-        height: 224,
-        width: 224,
-    };
-    let rows = golden
-        .tensor("input_u8")
-        .unwrap()
-        .data()
-        .chunks_exact(224 * 224 * 3);
+    let layout = InputLayout { channels: 3, height: 224, width: 224 };
+    let rows = golden.tensor("input_u8").unwrap().data().chunks_exact(224 * 224 * 3);
     let mut compared = 0;
     for (index, expected) in integers(&golden, "index").into_iter().zip(rows) {
         let Some(path) = paths.get(&index) else {
@@ -151,20 +129,11 @@ fn photos_are_decoded_and_resized_as_pillow_does() {
         };
         let image = decode_file(photos.join(path)).unwrap();
         let pixels = preprocess(&image, &preprocessing, layout).unwrap();
-        let differences: Vec<u8> = pixels
-            .iter()
-            .zip(expected)
-            .map(|(a, b)| a.abs_diff(*b))
-            .collect();
+        let differences: Vec<u8> =
+            pixels.iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).collect();
         let largest = differences.iter().max().unwrap();
-        let different = differences
-            .iter()
-            .filter(|&&difference| difference > 0)
-            .count();
-        println!(
-            "{path}: at most {largest}, {different} of {} bytes differ",
-            pixels.len()
-        );
+        let different = differences.iter().filter(|&&difference| difference > 0).count();
+        println!("{path}: at most {largest}, {different} of {} bytes differ", pixels.len());
         compared += 1;
     }
     assert!(compared >= 1, "no golden row is a picture at hand");
@@ -177,12 +146,7 @@ fn normalised_values_are_those_of_the_golden_files() {
     let plain = [vec![0.0], vec![1.0]];
     let cases = [
         ("adabin-resnet20-cifar10", 1.0, imagenet, true),
-        (
-            "bmxnet-imagenet-resnet18",
-            255.0,
-            [vec![123.68, 116.779, 103.939], vec![1.0]],
-            true,
-        ),
+        ("bmxnet-imagenet-resnet18", 255.0, [vec![123.68, 116.779, 103.939], vec![1.0]], true),
         ("bmxnet-mnist-lenet", 1.0, plain.clone(), true),
         ("finn-cnv-cifar10", 1.0, [vec![0.5], vec![0.5]], true),
         ("finn-lfc-mnist", 1.0, plain.clone(), true),
@@ -198,22 +162,13 @@ fn normalised_values_are_those_of_the_golden_files() {
             1 => ChannelOrder::Gray,
             _ => ChannelOrder::Rgb,
         };
-        let preprocessing = Preprocessing {
-            channels,
-            range,
-            mean,
-            std,
-            ..preprocessing(Interpolation::Bilinear)
-        };
+        let preprocessing =
+            Preprocessing { channels, range, mean, std, ..preprocessing(Interpolation::Bilinear) };
         let expected = floats(&golden, "input_f32");
         let row = pixels.shape()[1..].iter().product();
         let mut out = vec![0.0; row];
         let mut different = 0;
-        for (pixels, expected) in pixels
-            .data()
-            .chunks_exact(row)
-            .zip(expected.chunks_exact(row))
-        {
+        for (pixels, expected) in pixels.data().chunks_exact(row).zip(expected.chunks_exact(row)) {
             normalise(pixels, &preprocessing, channels_first, &mut out);
             for (value, expected) in out.iter().zip(expected) {
                 different += usize::from(value.to_bits() != expected.to_bits());
@@ -229,8 +184,5 @@ fn decoding_needs_no_file() {
         return;
     };
     let bytes = std::fs::read(folder.join("one_pixel.png")).unwrap();
-    assert_eq!(
-        decode(&bytes).unwrap(),
-        decode_file(folder.join("one_pixel.png")).unwrap()
-    );
+    assert_eq!(decode(&bytes).unwrap(), decode_file(folder.join("one_pixel.png")).unwrap());
 }

@@ -30,11 +30,8 @@ pub fn write(program: &Program) -> Result<Vec<u8>, FormatError> {
         record.offset = blob_offset(blob_section_bytes, record.bytes);
         blob_section_bytes = record.offset + record.bytes;
     }
-    let json = serde_json::to_vec(&HeaderRef {
-        program,
-        tensors: &records,
-    })
-    .map_err(|error| FormatError::Header(error.to_string()))?;
+    let json = serde_json::to_vec(&HeaderRef { program, tensors: &records })
+        .map_err(|error| FormatError::Header(error.to_string()))?;
     let json_bytes = u32::try_from(json.len())
         .ok()
         .filter(|&bytes| bytes <= MAX_HEADER_BYTES)

@@ -25,30 +25,13 @@ impl InputLayout {
     /// channel. Nothing for other shapes.
     pub fn from_shape(shape: &[usize], channels: usize) -> Option<(Self, bool)> {
         match *shape {
-            [first, height, width] if first == channels => Some((
-                Self {
-                    channels,
-                    height,
-                    width,
-                },
-                true,
-            )),
-            [height, width, last] if last == channels => Some((
-                Self {
-                    channels,
-                    height,
-                    width,
-                },
-                false,
-            )),
-            [height, width] if channels == 1 => Some((
-                Self {
-                    channels,
-                    height,
-                    width,
-                },
-                true,
-            )),
+            [first, height, width] if first == channels => {
+                Some((Self { channels, height, width }, true))
+            }
+            [height, width, last] if last == channels => {
+                Some((Self { channels, height, width }, false))
+            }
+            [height, width] if channels == 1 => Some((Self { channels, height, width }, true)),
             _ => None,
         }
     }
@@ -97,11 +80,7 @@ pub fn preprocess(
     let gray = preprocessing.channels == ChannelOrder::Gray;
     let channels = if gray { 1 } else { 3 };
     let found = [columns.end - columns.start, rows.end - rows.start, channels];
-    let expected = [
-        input.width as u64,
-        input.height as u64,
-        input.channels as u64,
-    ];
+    let expected = [input.width as u64, input.height as u64, input.channels as u64];
     if found != expected {
         return Err(PreprocessError::Size { found, expected });
     }
@@ -120,19 +99,10 @@ pub fn preprocess(
     };
     let to_usize = |range: Range<u64>| range.start as usize..range.end as usize;
     let size = size.map(|side| side as usize);
-    let mut output = resample(
-        pixels,
-        size,
-        to_usize(columns),
-        to_usize(rows),
-        preprocessing.interpolation,
-    );
+    let mut output =
+        resample(pixels, size, to_usize(columns), to_usize(rows), preprocessing.interpolation);
     if preprocessing.channels == ChannelOrder::Bgr {
-        output
-            .as_chunks_mut::<3>()
-            .0
-            .iter_mut()
-            .for_each(|pixel| pixel.swap(0, 2));
+        output.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
     }
     Ok(output)
 }
@@ -178,10 +148,7 @@ fn cropped(size: [u64; 2], crop: Option<[u32; 2]>) -> Result<[Range<u64>; 2], Pr
     };
     match (range(0), range(1)) {
         (Some(columns), Some(rows)) => Ok([columns, rows]),
-        _ => Err(PreprocessError::Crop {
-            crop,
-            picture: size,
-        }),
+        _ => Err(PreprocessError::Crop { crop, picture: size }),
     }
 }
 
@@ -202,16 +169,8 @@ pub fn normalise(
     out: &mut [f32],
 ) {
     let channels = preprocessing.channel_count();
-    assert_eq!(
-        pixels.len(),
-        out.len(),
-        "one output for each byte of the pixels"
-    );
-    assert_eq!(
-        pixels.len() % channels,
-        0,
-        "whole pixels of {channels} channels"
-    );
+    assert_eq!(pixels.len(), out.len(), "one output for each byte of the pixels");
+    assert_eq!(pixels.len() % channels, 0, "whole pixels of {channels} channels");
     let area = pixels.len() / channels;
     for channel in 0..channels {
         let table = normalised_values(preprocessing, channel);
@@ -219,10 +178,7 @@ pub fn normalise(
         let values = values.map(|&pixel| table[usize::from(pixel)]);
         if channels_first {
             let plane = &mut out[channel * area..(channel + 1) * area];
-            plane
-                .iter_mut()
-                .zip(values)
-                .for_each(|(out, value)| *out = value);
+            plane.iter_mut().zip(values).for_each(|(out, value)| *out = value);
         } else {
             let plane = out.iter_mut().skip(channel).step_by(channels);
             plane.zip(values).for_each(|(out, value)| *out = value);
@@ -233,20 +189,12 @@ pub fn normalise(
 /// What each of the 256 values of a pixel becomes.
 fn normalised_values(preprocessing: &Preprocessing, channel: usize) -> [f32; 256] {
     let entry = |values: &[f32]| {
-        if values.len() == 1 {
-            values[0]
-        } else {
-            values[channel]
-        }
+        if values.len() == 1 { values[0] } else { values[channel] }
     };
     let (mean, std) = (entry(&preprocessing.mean), entry(&preprocessing.std));
     std::array::from_fn(|pixel| {
         let pixel = pixel as f32;
-        let pixel = if preprocessing.range == 255.0 {
-            pixel
-        } else {
-            pixel / 255.0
-        };
+        let pixel = if preprocessing.range == 255.0 { pixel } else { pixel / 255.0 };
         (pixel - mean) / std
     })
 }

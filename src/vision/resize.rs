@@ -41,13 +41,7 @@ pub fn resize(image: &Image, width: u32, height: u32, interpolation: Interpolati
         data: image.pixels(),
     };
     let (columns, rows) = (0..width as usize, 0..height as usize);
-    let data = resample(
-        pixels,
-        [width as usize, height as usize],
-        columns,
-        rows,
-        interpolation,
-    );
+    let data = resample(pixels, [width as usize, height as usize], columns, rows, interpolation);
     Image::new(width, height, data).expect("three bytes for each pixel")
 }
 
@@ -62,50 +56,23 @@ pub(super) fn resample(
 ) -> Vec<u8> {
     let filter: &Filter = match interpolation {
         Interpolation::Nearest => return nearest(pixels, [width, height], columns, rows),
-        Interpolation::Bilinear => &Filter {
-            support: 1.0,
-            function: triangle,
-        },
-        Interpolation::Bicubic => &Filter {
-            support: 2.0,
-            function: cubic,
-        },
+        Interpolation::Bilinear => &Filter { support: 1.0, function: triangle },
+        Interpolation::Bicubic => &Filter { support: 2.0, function: cubic },
     };
     let vertical = filter.windows(pixels.height, height, rows);
     let horizontal = filter.windows(pixels.width, width, columns);
     if rows_first([pixels.width, pixels.height], [width, height]) {
         let stride = pixels.width * pixels.channels;
         let data = resample_rows(pixels.data, stride, 0, &vertical);
-        resample_columns(
-            Pixels {
-                height: vertical.len(),
-                data: &data,
-                ..pixels
-            },
-            &horizontal,
-        )
+        resample_columns(Pixels { height: vertical.len(), data: &data, ..pixels }, &horizontal)
     } else {
         // Rows above the first and below the last window contribute to nothing.
-        let first = vertical
-            .iter()
-            .map(|window| window.start)
-            .min()
-            .unwrap_or(0);
-        let last = vertical
-            .iter()
-            .map(|window| window.start + window.weights.len())
-            .max();
+        let first = vertical.iter().map(|window| window.start).min().unwrap_or(0);
+        let last = vertical.iter().map(|window| window.start + window.weights.len()).max();
         let height = last.unwrap_or(first) - first;
         let stride = pixels.width * pixels.channels;
         let data = &pixels.data[first * stride..][..height * stride];
-        let data = resample_columns(
-            Pixels {
-                height,
-                data,
-                ..pixels
-            },
-            &horizontal,
-        );
+        let data = resample_columns(Pixels { height, data, ..pixels }, &horizontal);
         resample_rows(&data, horizontal.len() * pixels.channels, first, &vertical)
     }
 }
@@ -128,12 +95,7 @@ fn resample_columns(pixels: Pixels<'_>, windows: &[Window]) -> Vec<u8> {
 
 fn resample_columns_of<const CHANNELS: usize>(pixels: Pixels<'_>, windows: &[Window]) -> Vec<u8> {
     let mut output = Vec::with_capacity(pixels.height * windows.len() * CHANNELS);
-    for row in pixels
-        .data
-        .as_chunks::<CHANNELS>()
-        .0
-        .chunks_exact(pixels.width)
-    {
+    for row in pixels.data.as_chunks::<CHANNELS>().0.chunks_exact(pixels.width) {
         for window in windows {
             let mut sums = [HALF; CHANNELS];
             for (pixel, &weight) in row[window.start..].iter().zip(&window.weights) {
@@ -193,12 +155,7 @@ impl Filter {
         if input == output {
             // The filters are 1 at 0 and 0 at the other integers, so this is what would come out.
             let weights = vec![1 << WEIGHT_BITS];
-            return wanted
-                .map(|start| Window {
-                    start,
-                    weights: weights.clone(),
-                })
-                .collect();
+            return wanted.map(|start| Window { start, weights: weights.clone() }).collect();
         }
         let scale = input as f64 / output as f64;
         let stretch = scale.max(1.0);
@@ -217,10 +174,7 @@ impl Filter {
                 if sum != 0.0 {
                     weights.iter_mut().for_each(|weight| *weight /= sum);
                 }
-                Window {
-                    start,
-                    weights: weights.into_iter().map(to_fixed_point).collect(),
-                }
+                Window { start, weights: weights.into_iter().map(to_fixed_point).collect() }
             })
             .collect()
     }

@@ -13,18 +13,14 @@ pub fn top_k(scores: &[f32], k: usize) -> Vec<(usize, f32)> {
 }
 
 fn descending(a: f32, b: f32) -> Ordering {
-    b.partial_cmp(&a)
-        .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+    b.partial_cmp(&a).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
 /// The probabilities that logits stand for: `exp(x_i) / sum of exp(x_j)`, with the largest logit
 /// subtracted first so that nothing overflows.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut values: Vec<f32> = logits
-        .iter()
-        .map(|logit| libm::expf(logit - largest))
-        .collect();
+    let mut values: Vec<f32> = logits.iter().map(|logit| libm::expf(logit - largest)).collect();
     let sum: f32 = values.iter().sum();
     values.iter_mut().for_each(|value| *value /= sum);
     values
@@ -38,10 +34,7 @@ mod tests {
     fn the_largest_come_first_and_ties_in_order() {
         let scores = [0.5, 2.0, -1.0, 2.0, 0.0, -0.0];
         assert_eq!(top_k(&scores, 3), [(1, 2.0), (3, 2.0), (0, 0.5)]);
-        let order: Vec<usize> = top_k(&scores, 100)
-            .iter()
-            .map(|&(index, _)| index)
-            .collect();
+        let order: Vec<usize> = top_k(&scores, 100).iter().map(|&(index, _)| index).collect();
         assert_eq!(order, [1, 3, 0, 4, 5, 2]);
         assert!(top_k(&scores, 0).is_empty());
         assert!(top_k(&[], 5).is_empty());
@@ -63,14 +56,9 @@ mod tests {
         let probabilities = softmax(&[0.0, 1.0, 2.0]);
         // e^x / (1 + e + e^2)
         for (probability, expected) in
-            probabilities
-                .iter()
-                .zip([0.090_030_57, 0.244_728_47, 0.665_240_96])
+            probabilities.iter().zip([0.090_030_57, 0.244_728_47, 0.665_240_96])
         {
-            assert!(
-                (probability - expected).abs() < 1e-6,
-                "{probability} {expected}"
-            );
+            assert!((probability - expected).abs() < 1e-6, "{probability} {expected}");
         }
     }
 }

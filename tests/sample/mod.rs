@@ -20,13 +20,7 @@ pub struct Builder {
 
 impl Builder {
     pub fn new(name: &str) -> Self {
-        Self {
-            program: Program {
-                name: name.into(),
-                ..Program::default()
-            },
-            state: 1,
-        }
+        Self { program: Program { name: name.into(), ..Program::default() }, state: 1 }
     }
 
     /// The next pseudo-random number (a linear congruential generator, upper bits).
@@ -39,12 +33,7 @@ impl Builder {
     }
 
     pub fn buffer(&mut self, kind: BufferKind, [height, width, channels]: [usize; 3]) -> BufferId {
-        self.program.buffers.push(Buffer {
-            kind,
-            height,
-            width,
-            channels,
-        });
+        self.program.buffers.push(Buffer { kind, height, width, channels });
         BufferId(self.program.buffers.len() as u32 - 1)
     }
 
@@ -59,11 +48,9 @@ impl Builder {
     pub fn tensor(&mut self, name: &str, kind: TensorKind, shape: &[usize]) -> TensorId {
         let elements: usize = shape.iter().product();
         let data = match kind {
-            TensorKind::F32 => TensorData::F32(
-                (0..elements)
-                    .map(|_| self.random() as i32 as f32 / 1e9)
-                    .collect(),
-            ),
+            TensorKind::F32 => {
+                TensorData::F32((0..elements).map(|_| self.random() as i32 as f32 / 1e9).collect())
+            }
             TensorKind::F16 => {
                 // Between 1 and 2 in size, of either sign.
                 let bits = (0..elements).map(|_| self.random() as u16 & 0x83ff | 0x3c00);
@@ -84,27 +71,16 @@ impl Builder {
                 TensorData::Bits(words)
             }
         };
-        self.program.tensors.push(Tensor {
-            name: name.into(),
-            shape: shape.to_vec(),
-            data,
-        });
+        self.program.tensors.push(Tensor { name: name.into(), shape: shape.to_vec(), data });
         TensorId(self.program.tensors.len() as u32 - 1)
     }
 
     pub fn step(&mut self, name: &str, kind: StepKind) {
-        self.program.steps.push(Step {
-            name: name.into(),
-            kind,
-        });
+        self.program.steps.push(Step { name: name.into(), kind });
     }
 
     pub fn port(&self, name: &str, shape: &[usize], buffer: BufferId) -> Port {
-        Port {
-            name: name.into(),
-            shape: shape.to_vec(),
-            buffer,
-        }
+        Port { name: name.into(), shape: shape.to_vec(), buffer }
     }
 }
 
@@ -127,12 +103,7 @@ pub fn plain(
 }
 
 fn halving() -> PoolGeometry {
-    PoolGeometry {
-        kernel: [2, 2],
-        stride: [2, 2],
-        dilation: [1, 1],
-        pads: [0; 4],
-    }
+    PoolGeometry { kernel: [2, 2], stride: [2, 2], dilation: [1, 1], pads: [0; 4] }
 }
 
 fn epilogue(ops: impl Into<Vec<EpilogueOp>>) -> Epilogue {
@@ -159,16 +130,8 @@ pub fn tiny() -> Program {
     b.step(
         "a",
         StepKind::FloatConv {
-            conv: FloatConv {
-                input,
-                geometry: plain(3, 5, [1, 1], [0; 4]),
-                weights,
-            },
-            epilogue: epilogue([EpilogueOp::StoreBits {
-                thresholds,
-                flip: None,
-                output: bits,
-            }]),
+            conv: FloatConv { input, geometry: plain(3, 5, [1, 1], [0; 4]), weights },
+            epilogue: epilogue([EpilogueOp::StoreBits { thresholds, flip: None, output: bits }]),
         },
     );
     let weights = b.tensor("b.w", TensorKind::Bits, &[2, 1, 1, 5]);
@@ -181,33 +144,12 @@ pub fn tiny() -> Program {
         weights,
         affine: None,
     };
-    let to_bits = BinaryOutput::Threshold {
-        thresholds,
-        flip: None,
-        output: signs,
-    };
-    b.step(
-        "b",
-        StepKind::BinaryConv {
-            conv: conv.clone(),
-            output: to_bits,
-        },
-    );
+    let to_bits = BinaryOutput::Threshold { thresholds, flip: None, output: signs };
+    b.step("b", StepKind::BinaryConv { conv: conv.clone(), output: to_bits });
     let weights = b.tensor("c.w", TensorKind::Bits, &[2, 1, 1, 2]);
-    let conv = BinaryConv {
-        input: signs,
-        geometry: plain(2, 2, [1, 1], [0; 4]),
-        weights,
-        ..conv
-    };
+    let conv = BinaryConv { input: signs, geometry: plain(2, 2, [1, 1], [0; 4]), weights, ..conv };
     let floats = BinaryOutput::Float(epilogue([store(output)]));
-    b.step(
-        "c",
-        StepKind::BinaryConv {
-            conv,
-            output: floats,
-        },
-    );
+    b.step("c", StepKind::BinaryConv { conv, output: floats });
     b.program.inputs = vec![b.port("x", &[3], input)];
     b.program.outputs = vec![b.port("y", &[2], output)];
     b.program
@@ -241,43 +183,19 @@ pub fn complete() -> Program {
         "mean",
         StepKind::AveragePool {
             input: floats,
-            pool: PoolGeometry {
-                kernel: [6, 6],
-                ..halving()
-            },
+            pool: PoolGeometry { kernel: [6, 6], ..halving() },
             count_include_pad: false,
             epilogue: epilogue([store(means)]),
         },
     );
     let flip = Some(b.tensor("or.flip", TensorKind::Bits, &[70]));
-    b.step(
-        "or",
-        StepKind::MaxPoolBits {
-            input: signs,
-            pool: halving(),
-            flip,
-            output: pooled,
-        },
-    );
+    b.step("or", StepKind::MaxPoolBits { input: signs, pool: halving(), flip, output: pooled });
 
     let joined = b.bits_map([3, 3, 78]);
     let padded = b.bits_map([5, 5, 78]);
-    b.step(
-        "join",
-        StepKind::Concat {
-            inputs: vec![strided, pooled],
-            output: joined,
-        },
-    );
-    b.step(
-        "pad",
-        StepKind::Pad {
-            input: joined,
-            output: padded,
-            pads: [1; 4],
-            value: -1.0,
-        },
-    );
+    b.step("join", StepKind::Concat { inputs: vec![strided, pooled], output: joined });
+    let (pads, channels) = ([1; 4], [0, 0]);
+    b.step("pad", StepKind::Pad { input: joined, output: padded, pads, channels, value: -1.0 });
     let dense = b.f32_map([1, 1, 10]);
     dense_layer(&mut b, padded, dense);
 
@@ -295,6 +213,7 @@ pub fn complete() -> Program {
         "gate",
         StepKind::Elementwise {
             input: maxima,
+            flatten: false,
             epilogue: epilogue([combine(CombineOp::Multiply, means), store(scaled)]),
         },
     );
@@ -315,11 +234,7 @@ pub fn complete() -> Program {
     b.step(
         "fc1",
         StepKind::FloatConv {
-            conv: FloatConv {
-                input: flat,
-                geometry: plain(630, 10, [1, 1], [0; 4]),
-                weights,
-            },
+            conv: FloatConv { input: flat, geometry: plain(630, 10, [1, 1], [0; 4]), weights },
             epilogue: epilogue([combine(CombineOp::Add, dense), store(logits)]),
         },
     );
@@ -328,23 +243,21 @@ pub fn complete() -> Program {
     b.step(
         "fc2",
         StepKind::FloatConv {
-            conv: FloatConv {
-                input: mean_map,
-                geometry: plain(1, 10, [6, 6], [0; 4]),
-                weights,
-            },
+            conv: FloatConv { input: mean_map, geometry: plain(1, 10, [6, 6], [0; 4]), weights },
             epilogue: epilogue([combine(CombineOp::SubtractFrom, logits), store(sums)]),
         },
     );
     let probabilities = b.f32_map([1, 1, 10]);
-    b.step(
-        "softmax",
-        StepKind::Softmax {
-            input: sums,
-            output: probabilities,
-            log: true,
-        },
-    );
+    b.step("softmax", StepKind::Softmax { input: sums, output: probabilities, log: true });
+
+    // Two side branches that lead nowhere.
+    let flat = b.f32_map([1, 1, 36]);
+    let bias = b.tensor("flat.bias", TensorKind::F32, &[36]);
+    let ops = epilogue([EpilogueOp::Channel(ChannelOp::Add(bias)), store(flat)]);
+    b.step("flat", StepKind::Elementwise { input: mean_map, flatten: true, epilogue: ops });
+    let widened = b.f32_map([6, 6, 4]);
+    let (pads, channels) = ([0; 4], [1, 2]);
+    b.step("widen", StepKind::Pad { input: mean_map, output: widened, pads, channels, value: 0.5 });
 
     b.program.inputs = vec![b.port("image", &[6, 6, 3], input)];
     b.program.outputs = vec![b.port("probabilities", &[10], probabilities)];
@@ -365,19 +278,11 @@ fn stem(b: &mut Builder, input: BufferId, signs: BufferId, floats: BufferId) {
     b.step(
         "stem",
         StepKind::FloatConv {
-            conv: FloatConv {
-                input,
-                geometry: plain(3, 70, [3, 3], [1; 4]),
-                weights,
-            },
+            conv: FloatConv { input, geometry: plain(3, 70, [3, 3], [1; 4]), weights },
             epilogue: epilogue([
                 EpilogueOp::Channel(ChannelOp::Multiply(scale)),
                 EpilogueOp::Channel(ChannelOp::Add(bias)),
-                EpilogueOp::StoreBits {
-                    thresholds,
-                    flip,
-                    output: signs,
-                },
+                EpilogueOp::StoreBits { thresholds, flip, output: signs },
                 store(floats),
             ]),
         },
@@ -403,11 +308,7 @@ fn binary_layers(b: &mut Builder, signs: BufferId, strided: BufferId, small: Buf
                 weights,
                 affine: None,
             },
-            output: BinaryOutput::Threshold {
-                thresholds,
-                flip,
-                output: strided,
-            },
+            output: BinaryOutput::Threshold { thresholds, flip, output: strided },
         },
     );
     let weights = b.tensor("conv2.weights", TensorKind::Bits, &[4, 3, 1, 70]);
@@ -423,10 +324,7 @@ fn binary_layers(b: &mut Builder, signs: BufferId, strided: BufferId, small: Buf
         StepKind::BinaryConv {
             conv: BinaryConv {
                 input: signs,
-                geometry: ConvGeometry {
-                    dilation: [2, 1],
-                    ..plain(70, 4, [3, 1], [2, 0, 2, 0])
-                },
+                geometry: ConvGeometry { dilation: [2, 1], ..plain(70, 4, [3, 1], [2, 0, 2, 0]) },
                 pad: PadValue::Zero,
                 alphabet: Alphabet::PlusMinus,
                 weights,
@@ -451,27 +349,13 @@ fn dense_layer(b: &mut Builder, padded: BufferId, dense: BufferId) {
     .enumerate()
     .map(|(index, make)| {
         let length = if index % 2 == 0 { 1 } else { 10 };
-        make(b.tensor(
-            &format!("dense.constant{index}"),
-            TensorKind::F32,
-            &[length],
-        ))
+        make(b.tensor(&format!("dense.constant{index}"), TensorKind::F32, &[length]))
     })
     .collect();
     let negative = b.tensor("dense.slope", TensorKind::F32, &[10]);
-    ops.push(ChannelOp::TwoSlope {
-        positive: None,
-        negative,
-    });
-    ops.push(ChannelOp::TwoSlope {
-        positive: Some(negative),
-        negative,
-    });
-    ops.push(ChannelOp::Step {
-        at_least: true,
-        low: -0.1,
-        high: 1.0e-38,
-    });
+    ops.push(ChannelOp::TwoSlope { positive: None, negative });
+    ops.push(ChannelOp::TwoSlope { positive: Some(negative), negative });
+    ops.push(ChannelOp::Step { at_least: true, low: -0.1, high: 1.0e-38 });
     ops.push(ChannelOp::Unary(UnaryFunction::Softplus));
     let mut ops: Vec<_> = ops.into_iter().map(EpilogueOp::Channel).collect();
     ops.push(store(dense));
@@ -503,9 +387,7 @@ fn metadata() -> Metadata {
             mean: vec![103.939, 116.779, 123.68],
             std: vec![0.1],
         }),
-        labels: ["tench", "crème brûlée", "\"quoted\"", "蜥蜴"]
-            .map(String::from)
-            .to_vec(),
+        labels: ["tench", "crème brûlée", "\"quoted\"", "蜥蜴"].map(String::from).to_vec(),
         outputs_are_probabilities: true,
         random_weights: true,
     }
