@@ -89,6 +89,23 @@ fn every_kind_of_step_survives() {
 }
 
 #[test]
+fn files_of_released_versions_stay_readable() {
+    let files = [("1.0", include_bytes!("data/format-1.0.bnn"))];
+    for (version, file) in files {
+        assert_eq!(read(file).unwrap(), complete(), "version {version}");
+    }
+}
+
+/// Run by hand when a version is released: its file is kept forever.
+#[test]
+#[ignore = "writes into the source tree"]
+fn write_the_file_of_this_version() {
+    let name = format!("format-{MAJOR_VERSION}.{MINOR_VERSION}.bnn");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
+    write_file(format!("{folder}{name}"), &complete()).unwrap();
+}
+
+#[test]
 fn embedded_bytes_need_no_alignment() {
     let program = complete();
     let file = write(&program).unwrap();
