@@ -18,19 +18,14 @@ use crate::program::Program;
 pub fn write_file(path: impl AsRef<Path>, program: &Program) -> Result<(), FormatError> {
     let path = path.as_ref();
     let bytes = write(program)?;
-    replace(path, &bytes).map_err(|source| FormatError::Io {
-        path: path.display().to_string(),
-        source,
-    })
+    replace(path, &bytes)
+        .map_err(|source| FormatError::Io { path: path.display().to_string(), source })
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A device or a folder is not to be renamed over.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut temporary = Temporary::create_beside(path)?;
     temporary.file.write_all(bytes)?;
@@ -59,26 +54,15 @@ impl Temporary {
             temporary.push(name);
             temporary.push(format!(".{}-{attempt}.tmp", std::process::id()));
             let temporary = path.with_file_name(temporary);
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&temporary)
-            {
+            match OpenOptions::new().write(true).create_new(true).open(&temporary) {
                 Ok(file) => {
-                    return Ok(Self {
-                        path: temporary,
-                        file,
-                        renamed: false,
-                    });
+                    return Ok(Self { path: temporary, file, renamed: false });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "no free temporary name",
-        ))
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free temporary name"))
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BLOB_ALIGNMENT, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES, MINOR_VERSION, Program,
+    SMALL_BLOB_ALIGNMENT, SMALL_BLOB_BYTES,
 };
 use crate::program::TensorKind;
 
@@ -103,10 +104,7 @@ impl Preamble {
         }
         let found = file.len() as u64;
         let Some(bytes) = file.first_chunk::<{ Self::BYTES }>() else {
-            return Err(FormatError::Length {
-                found,
-                expected: Self::BYTES as u64,
-            });
+            return Err(FormatError::Length { found, expected: Self::BYTES as u64 });
         };
         let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
@@ -120,23 +118,16 @@ impl Preamble {
             crc32: u32_at(32),
         };
         if preamble.major != MAJOR_VERSION {
-            return Err(FormatError::Version {
-                major: preamble.major,
-                minor: preamble.minor,
-            });
+            return Err(FormatError::Version { major: preamble.major, minor: preamble.minor });
         }
         if preamble.flags != 0 {
             return Err(FormatError::Flags(preamble.flags));
         }
         if preamble.file_bytes != found {
-            return Err(FormatError::Length {
-                found,
-                expected: preamble.file_bytes,
-            });
+            return Err(FormatError::Length { found, expected: preamble.file_bytes });
         }
-        let compressed = file[Self::BYTES..]
-            .get(..preamble.compressed_bytes as usize)
-            .ok_or_else(|| {
+        let compressed =
+            file[Self::BYTES..].get(..preamble.compressed_bytes as usize).ok_or_else(|| {
                 FormatError::Header(format!(
                     "{} compressed bytes, expected at most {} in this file",
                     preamble.compressed_bytes,
@@ -155,18 +146,22 @@ impl Preamble {
     }
 }
 
-/// The next multiple of the alignment of blobs.
-pub(super) fn aligned(offset: u64) -> u64 {
-    offset.next_multiple_of(BLOB_ALIGNMENT)
+/// Start of the blob section of a file whose header ends at `header_end`.
+pub(super) fn blob_section(header_end: usize) -> u64 {
+    (header_end as u64).next_multiple_of(BLOB_ALIGNMENT)
+}
+
+/// Start of a blob of `bytes` bytes behind one that ends at `previous_end`, both within the blob
+/// section.
+pub(super) fn blob_offset(previous_end: u64, bytes: u64) -> u64 {
+    let alignment = if bytes < SMALL_BLOB_BYTES { SMALL_BLOB_ALIGNMENT } else { BLOB_ALIGNMENT };
+    previous_end.next_multiple_of(alignment)
 }
 
 /// Compresses the JSON header as a zlib stream.
 pub(super) fn compress(json: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    encoder
-        .write_all(json)
-        .and_then(|()| encoder.finish())
-        .expect("writing to memory cannot fail")
+    encoder.write_all(json).and_then(|()| encoder.finish()).expect("writing to memory cannot fail")
 }
 
 /// Restores the JSON header. The length is known and limited, so a stream that swells beyond it is
@@ -184,11 +179,7 @@ pub(super) fn decompress(compressed: &[u8], json_bytes: u32) -> Result<Vec<u8>, 
     if json.len() != json_bytes as usize {
         return Err(FormatError::Header(format!(
             "{} {} bytes of JSON, expected {json_bytes}",
-            if json.len() > json_bytes as usize {
-                "at least"
-            } else {
-                "only"
-            },
+            if json.len() > json_bytes as usize { "at least" } else { "only" },
             json.len()
         )));
     }

@@ -29,8 +29,16 @@ pub const MAJOR_VERSION: u16 = 1;
 /// Minor version of the format: it rises when something is added that older readers may ignore.
 pub const MINOR_VERSION: u16 = 0;
 
-/// Every blob starts at a multiple of this.
+/// The blob section and every blob of at least [`SMALL_BLOB_BYTES`] start at a multiple of this: a
+/// cache line, and the width of the widest vectors.
 pub const BLOB_ALIGNMENT: u64 = 64;
+
+/// Smaller blobs start at a multiple of this. A compact model has hundreds of them, scales and
+/// thresholds; cache lines of their own would cost it more than its header.
+pub const SMALL_BLOB_ALIGNMENT: u64 = 16;
+
+/// Blobs from this length on are aligned to [`BLOB_ALIGNMENT`].
+pub const SMALL_BLOB_BYTES: u64 = 4096;
 
 /// Largest uncompressed header that is read or written.
 pub const MAX_HEADER_BYTES: u32 = 32 << 20;

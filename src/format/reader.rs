@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::FormatError;
-use super::header::{Header, Preamble, TensorRecord, aligned, decompress};
+use super::header::{Header, Preamble, TensorRecord, blob_offset, blob_section, decompress};
 use crate::program::{Program, Tensor, TensorData, TensorKind};
 
 /// What a file holds, for people.
@@ -80,29 +80,20 @@ impl<'a> Checked<'a> {
             .map_err(|error| FormatError::Header(error.to_string()))?;
 
         let header_end = Preamble::BYTES + compressed.len();
-        let blob_section = aligned(header_end as u64);
+        let blob_section = blob_section(header_end);
         let Some(section_bytes) = preamble.file_bytes.checked_sub(blob_section) else {
-            return Err(FormatError::Length {
-                found: preamble.file_bytes,
-                expected: blob_section,
-            });
+            return Err(FormatError::Length { found: preamble.file_bytes, expected: blob_section });
         };
         check_zero(bytes, header_end as u64, blob_section)?;
         let mut blobs = Vec::with_capacity(header.tensors.len());
         // Relative to the blob section, as the offsets are.
         let mut end = 0;
         for record in &header.tensors {
-            let fail = |what: String| FormatError::Tensor {
-                name: record.name.clone(),
-                what,
-            };
+            let fail = |what: String| FormatError::Tensor { name: record.name.clone(), what };
             // One legal place for each blob: this rules out overlaps, gaps and odd alignments.
-            let start = aligned(end);
+            let start = blob_offset(end, record.bytes);
             if record.offset != start {
-                return Err(fail(format!(
-                    "starts at {}, expected {start}",
-                    record.offset
-                )));
+                return Err(fail(format!("starts at {}, expected {start}", record.offset)));
             }
             check_size(record).map_err(fail)?;
             let previous_end = end;
@@ -133,21 +124,13 @@ impl<'a> Checked<'a> {
                 expected: blob_section + end,
             });
         }
-        Ok(Self {
-            preamble,
-            header,
-            blob_section,
-            blobs,
-        })
+        Ok(Self { preamble, header, blob_section, blobs })
     }
 }
 
 /// Checks that the bytes from `start` to `end`, both within the file, are zero.
 fn check_zero(bytes: &[u8], start: u64, end: u64) -> Result<(), FormatError> {
-    if bytes[start as usize..end as usize]
-        .iter()
-        .any(|&byte| byte != 0)
-    {
+    if bytes[start as usize..end as usize].iter().any(|&byte| byte != 0) {
         return Err(FormatError::Padding(end));
     }
     Ok(())
@@ -185,17 +168,10 @@ fn to_tensor(record: TensorRecord, blob: &[u8]) -> Result<Tensor, FormatError> {
         TensorKind::Bits => TensorData::Bits(elements(blob, u64::from_le_bytes)),
     };
     // No extent overflows: their product does not, unless one is 0, and then validation refuses.
-    let shape = record
-        .shape
-        .iter()
-        .map(|&extent| usize::try_from(extent))
-        .collect::<Result<_, _>>();
+    let shape =
+        record.shape.iter().map(|&extent| usize::try_from(extent)).collect::<Result<_, _>>();
     match shape {
-        Ok(shape) => Ok(Tensor {
-            name: record.name,
-            shape,
-            data,
-        }),
+        Ok(shape) => Ok(Tensor { name: record.name, shape, data }),
         Err(_) => Err(FormatError::Tensor {
             what: format!("shape {:?} overflows", record.shape),
             name: record.name,
@@ -204,9 +180,5 @@ fn to_tensor(record: TensorRecord, blob: &[u8]) -> Result<Tensor, FormatError> {
 }
 
 fn elements<const N: usize, T>(blob: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> {
-    blob.as_chunks::<N>()
-        .0
-        .iter()
-        .map(|&bytes| decode(bytes))
-        .collect()
+    blob.as_chunks::<N>().0.iter().map(|&bytes| decode(bytes)).collect()
 }

@@ -1,6 +1,6 @@
 //! Program to bytes.
 
-use super::header::{HeaderRef, Preamble, TensorRecord, aligned, compress};
+use super::header::{HeaderRef, Preamble, TensorRecord, blob_offset, blob_section, compress};
 use super::{FormatError, MAX_HEADER_BYTES};
 use crate::program::{Program, Tensor, TensorData};
 
@@ -27,20 +27,17 @@ pub fn write(program: &Program) -> Result<Vec<u8>, FormatError> {
         .collect();
     let mut blob_section_bytes = 0;
     for record in &mut records {
-        record.offset = aligned(blob_section_bytes);
+        record.offset = blob_offset(blob_section_bytes, record.bytes);
         blob_section_bytes = record.offset + record.bytes;
     }
-    let json = serde_json::to_vec(&HeaderRef {
-        program,
-        tensors: &records,
-    })
-    .map_err(|error| FormatError::Header(error.to_string()))?;
+    let json = serde_json::to_vec(&HeaderRef { program, tensors: &records })
+        .map_err(|error| FormatError::Header(error.to_string()))?;
     let json_bytes = u32::try_from(json.len())
         .ok()
         .filter(|&bytes| bytes <= MAX_HEADER_BYTES)
         .ok_or(FormatError::HeaderTooLarge(json.len() as u64))?;
     let compressed = compress(&json);
-    let blob_section = aligned((Preamble::BYTES + compressed.len()) as u64);
+    let blob_section = blob_section(Preamble::BYTES + compressed.len());
     let file_bytes = blob_section + blob_section_bytes;
 
     let mut file = Vec::with_capacity(file_bytes as usize);

@@ -89,11 +89,8 @@ impl Program {
     pub fn validate(&self) -> Result<(), ProgramError> {
         let tensors = check_tensors(&self.tensors)?;
         check_buffers(&self.buffers)?;
-        let mut flow = Flow {
-            program: self,
-            tensors,
-            states: vec![State::Unwritten; self.buffers.len()],
-        };
+        let mut flow =
+            Flow { program: self, tensors, states: vec![State::Unwritten; self.buffers.len()] };
         flow.check_inputs()?;
         for (index, step) in self.steps.iter().enumerate() {
             flow.check_step(step).map_err(|what| ProgramError::Step {
@@ -103,11 +100,7 @@ impl Program {
             })?;
         }
         flow.check_outputs()?;
-        if let Some(index) = flow
-            .states
-            .iter()
-            .position(|state| *state == State::Unwritten)
-        {
+        if let Some(index) = flow.states.iter().position(|state| *state == State::Unwritten) {
             let what = "is no input and written by no step".into();
             return Err(ProgramError::Buffer { index, what });
         }
@@ -131,12 +124,7 @@ fn check_tensors(tensors: &[Tensor]) -> Result<Vec<Values>, ProgramError> {
     tensors
         .iter()
         .map(|tensor| {
-            let fail = |what| {
-                Err(ProgramError::Tensor {
-                    name: tensor.name.clone(),
-                    what,
-                })
-            };
+            let fail = |what| Err(ProgramError::Tensor { name: tensor.name.clone(), what });
             if !names.insert(tensor.name.as_str()) {
                 return fail("the name is taken by another tensor".into());
             }
@@ -161,20 +149,15 @@ fn check_tensor(tensor: &Tensor) -> Check<Values> {
     if found != expected {
         return Err(format!(
             "{found} {}, expected {expected} for shape {:?}",
-            if tensor.kind() == TensorKind::Bits {
-                "words"
-            } else {
-                "elements"
-            },
+            if tensor.kind() == TensorKind::Bits { "words" } else { "elements" },
             tensor.shape
         ));
     }
     match &tensor.data {
         TensorData::F32(values) => Ok(values.iter().map(|&value| classify(value)).max()),
-        TensorData::F16(values) => Ok(values
-            .iter()
-            .map(|&bits| classify(half::f16::from_bits(bits).to_f32()))
-            .max()),
+        TensorData::F16(values) => {
+            Ok(values.iter().map(|&bits| classify(half::f16::from_bits(bits).to_f32())).max())
+        }
         TensorData::I32(_) => Ok(None),
         TensorData::Bits(words) => {
             let used = elements % 64;
@@ -201,17 +184,9 @@ fn classify(value: f32) -> Values {
 fn check_buffers(buffers: &[Buffer]) -> Result<(), ProgramError> {
     let mut total = 0_u64;
     for (index, buffer) in buffers.iter().enumerate() {
-        let Buffer {
-            height,
-            width,
-            channels,
-            ..
-        } = *buffer;
+        let Buffer { height, width, channels, .. } = *buffer;
         let fail = |what| Err(ProgramError::Buffer { index, what });
-        if [height, width, channels]
-            .iter()
-            .any(|&extent| extent == 0 || extent > MAX_EXTENT)
-        {
+        if [height, width, channels].iter().any(|&extent| extent == 0 || extent > MAX_EXTENT) {
             return fail(format!(
                 "{height}x{width}x{channels}, expected extents of 1 to {MAX_EXTENT}"
             ));
@@ -262,9 +237,7 @@ fn extents(buffer: &Buffer) -> Extents {
 impl<'a> Flow<'a> {
     fn check_inputs(&mut self) -> Result<(), ProgramError> {
         if self.program.inputs.is_empty() {
-            return Err(ProgramError::Program(
-                "no inputs, expected at least one".into(),
-            ));
+            return Err(ProgramError::Program("no inputs, expected at least one".into()));
         }
         for (position, port) in self.program.inputs.iter().enumerate() {
             self.check_port(port, &self.program.inputs[..position])
@@ -287,9 +260,7 @@ impl<'a> Flow<'a> {
 
     fn check_outputs(&mut self) -> Result<(), ProgramError> {
         if self.program.outputs.is_empty() {
-            return Err(ProgramError::Program(
-                "no outputs, expected at least one".into(),
-            ));
+            return Err(ProgramError::Program("no outputs, expected at least one".into()));
         }
         for (position, port) in self.program.outputs.iter().enumerate() {
             self.check_port(port, &self.program.outputs[..position])
@@ -324,10 +295,8 @@ impl<'a> Flow<'a> {
             return Err(format!("buffer {} holds bits, expected f32", port.buffer.0));
         }
         let elements = extents(buffer).iter().product::<usize>();
-        let product = port
-            .shape
-            .iter()
-            .try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+        let product =
+            port.shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
         if product != Some(elements) {
             return Err(format!(
                 "shape {:?} does not have the {elements} elements of buffer {}",
@@ -342,11 +311,7 @@ impl<'a> Flow<'a> {
 
     fn buffer(&self, id: BufferId) -> Check<&'a Buffer> {
         self.program.buffers.get(id.index()).ok_or_else(|| {
-            format!(
-                "buffer {}, expected less than {}",
-                id.0,
-                self.program.buffers.len()
-            )
+            format!("buffer {}, expected less than {}", id.0, self.program.buffers.len())
         })
     }
 
@@ -357,10 +322,7 @@ impl<'a> Flow<'a> {
         let state = &mut self.states[id.index()];
         match *state {
             State::Unwritten => {
-                return Err(format!(
-                    "reads buffer {} before a step has written it",
-                    id.0
-                ));
+                return Err(format!("reads buffer {} before a step has written it", id.0));
             }
             State::Written => *state = State::Read,
             State::Input | State::Read => {}
@@ -402,46 +364,22 @@ impl<'a> Flow<'a> {
                 }
                 self.epilogue(epilogue, size)
             }
-            StepKind::MaxPool {
-                input,
-                pool,
-                epilogue,
-            }
-            | StepKind::AveragePool {
-                input,
-                pool,
-                epilogue,
-                ..
-            } => {
+            StepKind::MaxPool { input, pool, epilogue }
+            | StepKind::AveragePool { input, pool, epilogue, .. } => {
                 let input = self.read(*input, Some(BufferKind::F32))?;
                 self.epilogue(epilogue, pool_output(pool, input)?)
             }
-            StepKind::MaxPoolBits {
-                input,
-                pool,
-                flip,
-                output,
-            } => {
+            StepKind::MaxPoolBits { input, pool, flip, output } => {
                 let input = self.read(*input, Some(BufferKind::Bits))?;
                 self.flip(*flip, input.channels)?;
                 self.write(*output, BufferKind::Bits, pool_output(pool, input)?)
             }
-            StepKind::ReduceChannels {
-                input,
-                reduction: _,
-                epilogue,
-            } => {
+            StepKind::ReduceChannels { input, reduction: _, epilogue } => {
                 let input = self.read(*input, Some(BufferKind::F32))?;
                 self.epilogue(epilogue, [input.height, input.width, 1])
             }
             StepKind::Concat { inputs, output } => self.concat(inputs, *output),
-            StepKind::Gather {
-                input,
-                output,
-                dims,
-                strides,
-                offset,
-            } => {
+            StepKind::Gather { input, output, dims, strides, offset } => {
                 let input = self.read(*input, Some(BufferKind::F32))?;
                 check_gather(extents(input).iter().product(), dims, strides, *offset)?;
                 let size = extents(self.buffer(*output)?);
@@ -455,13 +393,7 @@ impl<'a> Flow<'a> {
                 }
                 self.write(*output, BufferKind::F32, size)
             }
-            StepKind::Pad {
-                input,
-                output,
-                pads,
-                channels,
-                value,
-            } => {
+            StepKind::Pad { input, output, pads, channels, value } => {
                 if !value.is_finite() {
                     return Err(format!("pads with {value}, expected a finite value"));
                 }
@@ -480,11 +412,7 @@ impl<'a> Flow<'a> {
                 ];
                 self.write(*output, input.kind, size)
             }
-            StepKind::Softmax {
-                input,
-                output,
-                log: _,
-            } => {
+            StepKind::Softmax { input, output, log: _ } => {
                 let size = extents(self.read(*input, Some(BufferKind::F32))?);
                 self.write(*output, BufferKind::F32, size)
             }
@@ -495,12 +423,7 @@ impl<'a> Flow<'a> {
         let input = self.read(conv.input, Some(BufferKind::Bits))?;
         let size = conv_output(&conv.geometry, input)?;
         let channels = conv.geometry.out_channels;
-        self.tensor(
-            conv.weights,
-            "weights",
-            &[TensorKind::Bits],
-            &[weights(&conv.geometry)],
-        )?;
+        self.tensor(conv.weights, "weights", &[TensorKind::Bits], &[weights(&conv.geometry)])?;
         if let Some(affine) = &conv.affine {
             self.affine(affine, channels)?;
             if conv.alphabet != Alphabet::PlusMinus || conv.pad != PadValue::Zero {
@@ -514,11 +437,7 @@ impl<'a> Flow<'a> {
             }
         }
         match output {
-            BinaryOutput::Threshold {
-                thresholds,
-                flip,
-                output,
-            } => {
+            BinaryOutput::Threshold { thresholds, flip, output } => {
                 self.tensor(*thresholds, "thresholds", &[TensorKind::I32], &[channels])?;
                 self.flip(*flip, channels)?;
                 self.write(*output, BufferKind::Bits, size)
@@ -595,17 +514,9 @@ impl<'a> Flow<'a> {
                     self.write(*output, BufferKind::F32, size)?;
                     writes = true;
                 }
-                EpilogueOp::StoreBits {
-                    thresholds,
-                    flip,
-                    output,
-                } => {
-                    let values = self.tensor(
-                        *thresholds,
-                        "thresholds",
-                        &[TensorKind::F32],
-                        &[1, channels],
-                    )?;
+                EpilogueOp::StoreBits { thresholds, flip, output } => {
+                    let values =
+                        self.tensor(*thresholds, "thresholds", &[TensorKind::F32], &[1, channels])?;
                     if values == Values::NotANumber {
                         return Err("a threshold is not a number".into());
                     }
@@ -625,9 +536,7 @@ impl<'a> Flow<'a> {
         if let ChannelOp::Step { low, high, .. } = op
             && !(low.is_finite() && high.is_finite())
         {
-            return Err(format!(
-                "step function of {low} and {high}, expected finite values"
-            ));
+            return Err(format!("step function of {low} and {high}, expected finite values"));
         }
         for &id in op.parameters() {
             self.finite(id, "constant", &[TensorKind::F32], &[1, channels])?;
@@ -661,11 +570,7 @@ impl<'a> Flow<'a> {
         lengths: &[usize],
     ) -> Check<Values> {
         let tensor = self.program.tensors.get(id.index()).ok_or_else(|| {
-            format!(
-                "{role}: tensor {}, expected less than {}",
-                id.0,
-                self.program.tensors.len()
-            )
+            format!("{role}: tensor {}, expected less than {}", id.0, self.program.tensors.len())
         })?;
         if !kinds.contains(&tensor.kind()) {
             return Err(format!(
@@ -693,23 +598,16 @@ fn join(alternatives: impl Iterator<Item = String>) -> String {
 
 fn expect_kind(id: BufferId, buffer: &Buffer, kind: Option<BufferKind>) -> Check {
     match kind {
-        Some(kind) if kind != buffer.kind => Err(format!(
-            "buffer {} is {:?}, expected {kind:?}",
-            id.0, buffer.kind
-        )),
+        Some(kind) if kind != buffer.kind => {
+            Err(format!("buffer {} is {:?}, expected {kind:?}", id.0, buffer.kind))
+        }
         _ => Ok(()),
     }
 }
 
 /// Elements of the weights of a checked geometry.
 fn weights(geometry: &ConvGeometry) -> usize {
-    let ConvGeometry {
-        in_channels,
-        out_channels,
-        kernel,
-        groups,
-        ..
-    } = *geometry;
+    let ConvGeometry { in_channels, out_channels, kernel, groups, .. } = *geometry;
     // Cannot overflow: `conv_output` has checked the products.
     out_channels * kernel[0] * kernel[1] * (in_channels / groups)
 }
@@ -730,11 +628,7 @@ fn window_output(
     dilation: [usize; 2],
     pads: &[usize; 4],
 ) -> Check<[usize; 2]> {
-    for (name, values) in [
-        ("kernel", kernel),
-        ("stride", stride),
-        ("dilation", dilation),
-    ] {
+    for (name, values) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
         if values.iter().any(|&value| value == 0 || value > MAX_EXTENT) {
             return Err(format!("{name} {values:?}, expected 1 to {MAX_EXTENT}"));
         }
@@ -756,15 +650,8 @@ fn window_output(
 }
 
 fn conv_output(geometry: &ConvGeometry, input: &Buffer) -> Check<Extents> {
-    let ConvGeometry {
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        dilation,
-        ref pads,
-        groups,
-    } = *geometry;
+    let ConvGeometry { in_channels, out_channels, kernel, stride, dilation, ref pads, groups } =
+        *geometry;
     if in_channels != input.channels {
         return Err(format!(
             "{in_channels} input channels, expected the {} of the input buffer",
@@ -772,9 +659,7 @@ fn conv_output(geometry: &ConvGeometry, input: &Buffer) -> Check<Extents> {
         ));
     }
     if out_channels == 0 || out_channels > MAX_EXTENT {
-        return Err(format!(
-            "{out_channels} output channels, expected 1 to {MAX_EXTENT}"
-        ));
+        return Err(format!("{out_channels} output channels, expected 1 to {MAX_EXTENT}"));
     }
     if groups == 0 || in_channels % groups != 0 || out_channels % groups != 0 {
         return Err(format!(
@@ -783,9 +668,7 @@ fn conv_output(geometry: &ConvGeometry, input: &Buffer) -> Check<Extents> {
     }
     let [height, width] = window_output(input, kernel, stride, dilation, pads)?;
     let product = |factors: &[usize]| {
-        factors
-            .iter()
-            .try_fold(1_usize, |product, &factor| product.checked_mul(factor))
+        factors.iter().try_fold(1_usize, |product, &factor| product.checked_mul(factor))
     };
     // A sum must fit an i32; the padded map and all weights must be addressable, some bytes each.
     let sum = product(&[kernel[0], kernel[1], in_channels / groups]);
@@ -794,16 +677,9 @@ fn conv_output(geometry: &ConvGeometry, input: &Buffer) -> Check<Extents> {
     }
     let sizes = [
         product(&[out_channels, kernel[0], kernel[1], in_channels]),
-        product(&[
-            input.height + pads[0] + pads[2],
-            input.width + pads[1] + pads[3],
-            in_channels,
-        ]),
+        product(&[input.height + pads[0] + pads[2], input.width + pads[1] + pads[3], in_channels]),
     ];
-    if sizes
-        .iter()
-        .any(|size| size.is_none_or(|elements| elements > isize::MAX as usize / 64))
-    {
+    if sizes.iter().any(|size| size.is_none_or(|elements| elements > isize::MAX as usize / 64)) {
         return Err("the layer is too large to address".into());
     }
     Ok([height, width, out_channels])
@@ -811,16 +687,10 @@ fn conv_output(geometry: &ConvGeometry, input: &Buffer) -> Check<Extents> {
 
 /// Size of a pool's output; every window must hold at least one pixel of the map.
 fn pool_output(pool: &PoolGeometry, input: &Buffer) -> Check<Extents> {
-    let PoolGeometry {
-        kernel,
-        stride,
-        dilation,
-        ref pads,
-    } = *pool;
+    let PoolGeometry { kernel, stride, dilation, ref pads } = *pool;
     let [height, width] = window_output(input, kernel, stride, dilation, pads)?;
-    for (axis, (positions, map)) in [(height, input.height), (width, input.width)]
-        .into_iter()
-        .enumerate()
+    for (axis, (positions, map)) in
+        [(height, input.height), (width, input.width)].into_iter().enumerate()
     {
         let touches = |position: usize| {
             // The first tap that is not in the leading padding.
@@ -847,13 +717,9 @@ fn check_gather(elements: usize, dims: &[usize], strides: &[isize], offset: usiz
             strides.len()
         ));
     }
-    let size = dims
-        .iter()
-        .try_fold(1_u64, |product, &extent| product.checked_mul(extent as u64));
+    let size = dims.iter().try_fold(1_u64, |product, &extent| product.checked_mul(extent as u64));
     if size.is_none_or(|size| size == 0 || size > MAX_BUFFER_ELEMENTS) {
-        return Err(format!(
-            "dims {dims:?}, expected 1 to {MAX_BUFFER_ELEMENTS} elements"
-        ));
+        return Err(format!("dims {dims:?}, expected 1 to {MAX_BUFFER_ELEMENTS} elements"));
     }
     // 128 bits hold sixteen products of an extent below 2^29 and a stride of 64 bits.
     let (mut first, mut last) = (offset as i128, offset as i128);
@@ -863,10 +729,7 @@ fn check_gather(elements: usize, dims: &[usize], strides: &[isize], offset: usiz
         last += reach.max(0);
     }
     if first < 0 || last >= elements as i128 {
-        return Err(format!(
-            "reads elements {first} to {last}, expected 0 to {}",
-            elements - 1
-        ));
+        return Err(format!("reads elements {first} to {last}, expected 0 to {}", elements - 1));
     }
     Ok(())
 }
@@ -888,9 +751,7 @@ impl Preprocessing {
         };
         for side in sizes.into_iter().chain(self.crop.unwrap_or([1, 1])) {
             if !(1..=MAX_PICTURE).contains(&side) {
-                return Err(format!(
-                    "a side of {side} pixels, expected 1 to {MAX_PICTURE}"
-                ));
+                return Err(format!("a side of {side} pixels, expected 1 to {MAX_PICTURE}"));
             }
         }
         if self.range != 1.0 && self.range != 255.0 {

@@ -34,10 +34,8 @@ pub fn decode(bytes: &[u8]) -> Result<Image, ImageError> {
     let Some((format, name)) = format else {
         return Err(ImageError::UnknownFormat);
     };
-    let fail = |error: ::image::ImageError| ImageError::Decode {
-        format: name,
-        reason: reason(&error),
-    };
+    let fail =
+        |error: ::image::ImageError| ImageError::Decode { format: name, reason: reason(&error) };
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(2 * MAX_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -72,14 +70,8 @@ pub fn decode(bytes: &[u8]) -> Result<Image, ImageError> {
 pub fn decode_file(path: impl AsRef<Path>) -> Result<Image, ImageError> {
     let path = path.as_ref();
     let name = || path.display().to_string();
-    let bytes = fs::read(path).map_err(|source| ImageError::Io {
-        path: name(),
-        source,
-    })?;
-    decode(&bytes).map_err(|error| ImageError::File {
-        path: name(),
-        source: Box::new(error),
-    })
+    let bytes = fs::read(path).map_err(|source| ImageError::Io { path: name(), source })?;
+    decode(&bytes).map_err(|error| ImageError::File { path: name(), source: Box::new(error) })
 }
 
 fn format_name(format: ImageFormat) -> Option<&'static str> {
@@ -106,19 +98,17 @@ fn to_rgb(picture: DynamicImage) -> ::image::RgbImage {
         DynamicImage::ImageRgb8(picture) => picture.into_raw(),
         DynamicImage::ImageLuma8(picture) => picture.iter().flat_map(|&y| [y; 3]).collect(),
         DynamicImage::ImageLumaA8(picture) => picture.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
-        DynamicImage::ImageRgba8(picture) => picture
-            .pixels()
-            .flat_map(|p| [p.0[0], p.0[1], p.0[2]])
-            .collect(),
+        DynamicImage::ImageRgba8(picture) => {
+            picture.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).collect()
+        }
         DynamicImage::ImageLuma16(picture) => picture.iter().flat_map(|&y| [high(y); 3]).collect(),
         DynamicImage::ImageLumaA16(picture) => {
             picture.pixels().flat_map(|p| [high(p.0[0]); 3]).collect()
         }
         DynamicImage::ImageRgb16(picture) => picture.iter().map(|&value| high(value)).collect(),
-        DynamicImage::ImageRgba16(picture) => picture
-            .pixels()
-            .flat_map(|p| [high(p.0[0]), high(p.0[1]), high(p.0[2])])
-            .collect(),
+        DynamicImage::ImageRgba16(picture) => {
+            picture.pixels().flat_map(|p| [high(p.0[0]), high(p.0[1]), high(p.0[2])]).collect()
+        }
         other => other.into_rgb8().into_raw(),
     };
     ::image::RgbImage::from_raw(width, height, pixels).expect("three bytes for each pixel")

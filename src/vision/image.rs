@@ -18,17 +18,9 @@ impl Image {
     pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Result<Self, ImageError> {
         let expected = u64::from(width) * u64::from(height);
         if expected == 0 || expected.checked_mul(3) != Some(pixels.len() as u64) {
-            return Err(ImageError::PixelCount {
-                found: pixels.len(),
-                width,
-                height,
-            });
+            return Err(ImageError::PixelCount { found: pixels.len(), width, height });
         }
-        Ok(Self {
-            width,
-            height,
-            pixels,
-        })
+        Ok(Self { width, height, pixels })
     }
 
     /// Pixels in a row, at least one.

@@ -6,7 +6,13 @@
 mod decode;
 mod error;
 mod image;
+mod preprocess;
+mod resize;
+mod scores;
 
 pub use decode::{decode, decode_file};
 pub use error::ImageError;
 pub use image::Image;
+pub use preprocess::{InputLayout, PreprocessError, normalise, preprocess};
+pub use resize::resize;
+pub use scores::{softmax, top_k};

@@ -1,0 +1,490 @@
+//! The `.bnn` file: round trips, damage of every kind, versions, limits, compactness.
+
+mod sample;
+
+use std::io::Write as _;
+
+use bnn::format::{
+    BLOB_ALIGNMENT, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES, MINOR_VERSION,
+    SMALL_BLOB_ALIGNMENT, inspect, read, write, write_file,
+};
+use bnn::program::{
+    Alphabet, BinaryConv, BinaryOutput, EpilogueOp, PadValue, Program, StepKind, TensorKind,
+};
+use flate2::{Compression, write::ZlibEncoder};
+use proptest::prelude::*;
+use sample::{Builder, complete, plain, tiny};
+use serde_json::{Value, json};
+
+const PREAMBLE: usize = 36;
+
+fn json_of(file: &[u8]) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut json = Vec::new();
+    flate2::read::ZlibDecoder::new(&file[PREAMBLE..]).read_to_end(&mut json).unwrap();
+    json
+}
+
+fn blobs_of(file: &[u8]) -> &[u8] {
+    &file[inspect(file).unwrap().blob_section as usize..]
+}
+
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A second writer of the container, after the specification: right lengths and checksum around
+/// whatever it is given.
+fn pack(json_bytes: u32, compressed: &[u8], blobs: &[u8]) -> Vec<u8> {
+    let blob_section = (PREAMBLE + compressed.len()).next_multiple_of(BLOB_ALIGNMENT as usize);
+    let mut file = MAGIC.to_vec();
+    file.extend(MAJOR_VERSION.to_le_bytes());
+    file.extend(MINOR_VERSION.to_le_bytes());
+    file.extend(0_u32.to_le_bytes());
+    file.extend(((blob_section + blobs.len()) as u64).to_le_bytes());
+    file.extend((compressed.len() as u32).to_le_bytes());
+    file.extend(json_bytes.to_le_bytes());
+    file.extend([0; 4]);
+    file.extend(compressed);
+    file.resize(blob_section, 0);
+    file.extend(blobs);
+    seal(&mut file);
+    file
+}
+
+/// Makes the checksum of the header right again.
+fn seal(file: &mut [u8]) {
+    let compressed = u32::from_le_bytes(file[24..28].try_into().unwrap()) as usize;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&file[..32]);
+    crc.update(&file[PREAMBLE..PREAMBLE + compressed]);
+    file[32..36].copy_from_slice(&crc.finalize().to_le_bytes());
+}
+
+fn pack_json(json: &[u8], blobs: &[u8]) -> Vec<u8> {
+    pack(json.len() as u32, &zlib(json), blobs)
+}
+
+/// The tiny file with another header.
+fn with_header(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let file = write(&tiny()).unwrap();
+    let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
+    change(&mut header);
+    pack_json(header.to_string().as_bytes(), blobs_of(&file))
+}
+
+fn refusal(file: &[u8]) -> String {
+    read(file).expect_err("the file is broken").to_string()
+}
+
+#[test]
+fn every_kind_of_step_survives() {
+    for program in [tiny(), complete()] {
+        let file = write(&program).unwrap();
+        assert_eq!(read(&file).unwrap(), program);
+        assert_eq!(write(&read(&file).unwrap()).unwrap(), file, "writing is deterministic");
+    }
+}
+
+#[test]
+fn embedded_bytes_need_no_alignment() {
+    let program = complete();
+    let file = write(&program).unwrap();
+    for shift in 1..9 {
+        let mut shifted = vec![0; shift];
+        shifted.extend(&file);
+        assert_eq!(read(&shifted[shift..]).unwrap(), program);
+    }
+}
+
+#[test]
+fn the_summary_tells_where_things_lie() {
+    let program = complete();
+    let file = write(&program).unwrap();
+    let summary = inspect(&file).unwrap();
+    assert_eq!(summary.version, [MAJOR_VERSION, MINOR_VERSION]);
+    assert_eq!(summary.file_bytes, file.len() as u64);
+    assert_eq!(summary.header_bytes, json_of(&file).len() as u64);
+    assert_eq!(summary.tensors.len(), program.tensors.len());
+    for (record, tensor) in summary.tensors.iter().zip(&program.tensors) {
+        assert_eq!((&record.name, record.kind), (&tensor.name, tensor.kind()));
+        assert_eq!(record.bytes, tensor.byte_len() as u64);
+        let start = summary.blob_section + record.offset;
+        let alignment = if record.bytes < 4096 { SMALL_BLOB_ALIGNMENT } else { BLOB_ALIGNMENT };
+        assert_eq!(start % alignment, 0, "{}", record.name);
+        let blob = &file[start as usize..(start + record.bytes) as usize];
+        assert_eq!(record.crc32, crc32fast::hash(blob), "{}", record.name);
+    }
+}
+
+#[test]
+fn blobs_are_little_endian_and_bits_start_low() {
+    let mut program = tiny();
+    let bnn::program::TensorData::Bits(words) = &mut program.tensors[2].data else { panic!() };
+    words[0] = 0b10_0000_0001;
+    let file = write(&program).unwrap();
+    let record = &inspect(&file).unwrap().tensors[2];
+    assert_eq!((record.name.as_str(), record.kind, record.bytes), ("b.w", TensorKind::Bits, 8));
+    let blob = &blobs_of(&file)[record.offset as usize..][..8];
+    assert_eq!(blob, [1, 2, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn every_flipped_bit_is_seen_or_harmless() {
+    let program = tiny();
+    let mut file = write(&program).unwrap();
+    let mut harmless = 0;
+    for bit in 0..file.len() * 8 {
+        file[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(other) = read(&file) {
+            assert_eq!(other, program, "bit {bit}");
+            harmless += 1;
+        }
+        file[bit / 8] ^= 1 << (bit % 8);
+    }
+    assert_eq!(harmless, 0, "checksums, lengths and zero padding cover every bit");
+}
+
+#[test]
+fn every_truncation_and_every_extension_is_refused() {
+    let mut file = write(&tiny()).unwrap();
+    for length in 0..file.len() {
+        assert!(read(&file[..length]).is_err(), "{length} bytes");
+    }
+    file.push(0);
+    assert!(matches!(read(&file), Err(FormatError::Length { .. })));
+}
+
+#[test]
+fn other_files_are_told_apart() {
+    for other in
+        [&b""[..], b"\x89", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n0123456789012345678901234567"]
+    {
+        let error = read(other).unwrap_err();
+        let broken_start = other == b"\x89";
+        assert_eq!(matches!(error, FormatError::Magic), !broken_start, "{error}");
+    }
+}
+
+#[test]
+fn newer_minor_versions_are_read_and_newer_major_versions_refused() {
+    let program = tiny();
+    let mut file = write(&program).unwrap();
+    file[10..12].copy_from_slice(&(MINOR_VERSION + 1).to_le_bytes());
+    seal(&mut file);
+    assert_eq!(read(&file).unwrap(), program);
+    for major in [0, MAJOR_VERSION + 1] {
+        file[8..10].copy_from_slice(&major.to_le_bytes());
+        // Unsealed: the version is told even if the checksum has moved in that version.
+        let error = read(&file).unwrap_err();
+        assert!(matches!(error, FormatError::Version { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_a_newer_minor_version_adds_is_skipped() {
+    let file = with_header(|header| {
+        header["added"] = json!({ "later": [1, 2] });
+        header["program"]["added"] = json!("later");
+        header["program"]["metadata"]["added"] = json!(null);
+        header["tensors"][0]["added"] = json!(1);
+    });
+    assert_eq!(read(&file).unwrap(), tiny());
+}
+
+#[test]
+fn unknown_flags_are_refused() {
+    let mut file = write(&tiny()).unwrap();
+    for bit in 0..32 {
+        file[12..16].copy_from_slice(&(1_u32 << bit).to_le_bytes());
+        seal(&mut file);
+        assert!(matches!(read(&file), Err(FormatError::Flags(_))));
+    }
+}
+
+#[test]
+fn a_header_that_swells_is_abandoned() {
+    let huge = zlib(&vec![b' '; 64 << 20]);
+    assert!(huge.len() < 1 << 20);
+    let error = refusal(&pack(1000, &huge, &[]));
+    assert!(error.contains("at least 1001 bytes of JSON, expected 1000"), "{error}");
+    let error = read(&pack(64 << 20, &huge, &[])).unwrap_err();
+    assert!(matches!(error, FormatError::HeaderTooLarge(_)), "{error}");
+    assert!(64 << 20 > MAX_HEADER_BYTES);
+}
+
+#[test]
+fn the_compressed_header_must_end_where_it_says() {
+    let file = write(&tiny()).unwrap();
+    let json = json_of(&file);
+    let mut compressed = zlib(&json);
+    compressed.push(0);
+    let error = refusal(&pack(json.len() as u32, &compressed, blobs_of(&file)));
+    assert!(error.contains("after the end of the zlib stream"), "{error}");
+    let error = refusal(&pack(json.len() as u32 + 1, &zlib(&json), blobs_of(&file)));
+    assert!(error.contains("only"), "{error}");
+    compressed.truncate(compressed.len() / 2);
+    let error = refusal(&pack(json.len() as u32, &compressed, blobs_of(&file)));
+    assert!(error.contains("zlib"), "{error}");
+}
+
+#[test]
+fn the_tensor_table_must_fit_the_blobs() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 11] = [
+        (|h| h["tensors"][1]["offset"] = json!(0), "starts at 0, expected 64"),
+        (|h| h["tensors"][1]["offset"] = json!(68), "starts at 68, expected 64"),
+        (|h| h["tensors"][1]["offset"] = json!(128), "starts at 128, expected 64"),
+        (|h| h["tensors"][0]["bytes"] = json!(56), "'a.w': 56 bytes, expected 60"),
+        (|h| h["tensors"][0]["shape"] = json!([5, 1, 1, 4]), "60 bytes, expected 80"),
+        (|h| h["tensors"][0]["kind"] = json!("f16"), "60 bytes, expected 30"),
+        (|h| h["tensors"][0]["shape"] = json!([1u64 << 32, 1u64 << 32]), "overflows"),
+        (|h| h["tensors"][0]["shape"] = json!([1u64 << 62]), "expected more than 2^64"),
+        (|h| h["tensors"][0]["crc32"] = json!(1), "tensor 'a.w': CRC-32"),
+        (|h| h["tensors"][0]["name"] = json!("a.t"), "'a.t': the name is taken"),
+        (|h| h["tensors"][0]["kind"] = json!("f64"), "unknown variant `f64`"),
+    ];
+    for (change, expected) in cases {
+        let error = refusal(&with_header(change));
+        assert!(error.contains(expected), "{error}, expected {expected}");
+    }
+    let error = refusal(&with_header(|h| {
+        h["tensors"].as_array_mut().unwrap().pop();
+    }));
+    assert!(error.contains("bytes appended"), "{error}");
+    let error = refusal(&with_header(|h| {
+        h["tensors"][4]["shape"] = json!([1u64 << 40]);
+        h["tensors"][4]["bytes"] = json!(1u64 << 37);
+        h["tensors"][4]["offset"] = json!(128);
+    }));
+    assert!(error.contains("137438953472 bytes from"), "{error}");
+}
+
+#[test]
+fn padding_and_unused_bits_must_be_zero() {
+    let original = write(&tiny()).unwrap();
+    let mut file = original.clone();
+    let summary = inspect(&file).unwrap();
+    let header_end = PREAMBLE + summary.compressed_header_bytes as usize;
+    let after_first = (summary.blob_section + 60) as usize;
+    let mut positions = vec![after_first, after_first + 3];
+    positions.extend(header_end..summary.blob_section as usize);
+    for position in positions {
+        file[position] = 1;
+        assert!(matches!(read(&file), Err(FormatError::Padding(_))), "byte {position}");
+        file.copy_from_slice(&original);
+    }
+    let mut program = tiny();
+    let bnn::program::TensorData::Bits(words) = &mut program.tensors[2].data else { panic!() };
+    words[0] |= 1 << 10;
+    let error = write(&program).unwrap_err().to_string();
+    assert!(error.contains("'b.w': unused bits"), "{error}");
+}
+
+#[test]
+fn strings_must_be_utf8() {
+    let file = write(&tiny()).unwrap();
+    let mut json = json_of(&file);
+    let at = json.windows(6).position(|window| window == b"\"tiny\"").unwrap();
+    json[at + 1] = 0xff;
+    let error = refusal(&pack_json(&json, blobs_of(&file)));
+    assert!(error.contains("header: "), "{error}");
+}
+
+#[test]
+fn programs_without_meaning_are_neither_written_nor_read() {
+    let mut program = tiny();
+    program.steps.swap(0, 1);
+    assert!(matches!(write(&program), Err(FormatError::Program(_))));
+    let file = with_header(|header| {
+        header["program"]["steps"].as_array_mut().unwrap().swap(0, 1);
+    });
+    assert!(matches!(read(&file), Err(FormatError::Program(_))));
+}
+
+/// 25 layers of eight tensors, 0.4 MB in all: the container may add 2 %.
+#[test]
+fn small_models_stay_small() {
+    for (channels, kernel) in [(64, 5), (67, 5), (112, 3), (40, 9)] {
+        let program = many_small_tensors(channels, kernel);
+        assert_eq!(program.tensors.len(), 202);
+        let payload: usize = program.tensors.iter().map(|tensor| tensor.byte_len()).sum();
+        assert!((350_000..450_000).contains(&payload), "{payload}");
+        let file = write(&program).unwrap();
+        let added = file.len() - payload;
+        println!("{channels} channels: {payload} bytes of tensors, {added} added");
+        assert!(added * 50 < payload, "{added} bytes added to {payload}");
+    }
+}
+
+fn many_small_tensors(channels: usize, kernel: usize) -> Program {
+    let mut b = Builder::new("many small tensors");
+    let input = b.f32_map([8, 8, channels]);
+    let mut bits = b.bits_map([8, 8, channels]);
+    let thresholds = b.tensor("sign/thresholds", TensorKind::F32, &[1]);
+    let flip = Some(b.tensor("sign/flip", TensorKind::Bits, &[channels]));
+    let store_bits = EpilogueOp::StoreBits { thresholds, flip, output: bits };
+    let epilogue = bnn::program::Epilogue { ops: vec![store_bits] };
+    b.step("sign", StepKind::Elementwise { input, epilogue });
+    let mut shortcut = input;
+    for layer in 0..25 {
+        let name = format!("features.layer{}.block{}.conv", layer / 5 + 1, layer % 5);
+        let side = [kernel, kernel];
+        let shape = [channels, kernel, kernel, channels];
+        let weights = b.tensor(&format!("{name}/weights"), TensorKind::Bits, &shape);
+        let mut constant =
+            |role: &str, length| b.tensor(&format!("{name}/{role}"), TensorKind::F32, &[length]);
+        use bnn::program::ChannelOp::{Add, Multiply, TwoSlope};
+        let ops = [
+            Multiply(constant("scale", channels)),
+            Add(constant("bias", channels)),
+            TwoSlope { positive: None, negative: constant("prelu", channels) },
+            Add(constant("shift", channels)),
+            Multiply(constant("gain", 1)),
+        ];
+        let thresholds = constant("thresholds", channels);
+        let flip = Some(b.tensor(&format!("{name}/flip"), TensorKind::Bits, &[channels]));
+        let (floats, signs) = (b.f32_map([8, 8, channels]), b.bits_map([8, 8, channels]));
+        let mut ops: Vec<_> = ops.into_iter().map(EpilogueOp::Channel).collect();
+        ops.push(EpilogueOp::Combine { op: bnn::program::CombineOp::Add, operand: shortcut });
+        ops.push(EpilogueOp::Store { output: floats });
+        if layer < 24 {
+            ops.push(EpilogueOp::StoreBits { thresholds, flip, output: signs });
+        } else {
+            b.program.buffers.pop();
+        }
+        let conv = BinaryConv {
+            input: bits,
+            geometry: plain(channels, channels, side, [kernel / 2; 4]),
+            pad: PadValue::Zero,
+            alphabet: Alphabet::PlusMinus,
+            weights,
+            affine: None,
+        };
+        let output = BinaryOutput::Float(bnn::program::Epilogue { ops });
+        b.step(&name, StepKind::BinaryConv { conv, output });
+        (shortcut, bits) = (floats, signs);
+    }
+    b.program.inputs = vec![b.port("x", &[8, 8, channels], input)];
+    b.program.outputs = vec![b.port("y", &[8, 8, channels], shortcut)];
+    b.program
+}
+
+#[test]
+fn files_are_written_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.bnn");
+    let names = || -> Vec<_> {
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+
+    let mut broken = tiny();
+    broken.outputs.clear();
+    assert!(write_file(&path, &broken).is_err());
+    assert!(names().is_empty(), "{:?}", names());
+
+    write_file(&path, &tiny()).unwrap();
+    assert_eq!(names(), ["model.bnn"]);
+    assert_eq!(read(&std::fs::read(&path).unwrap()).unwrap(), tiny());
+
+    assert!(write_file(&path, &broken).is_err());
+    assert_eq!(read(&std::fs::read(&path).unwrap()).unwrap(), tiny(), "the old file stays");
+    write_file(&path, &complete()).unwrap();
+    assert_eq!(names(), ["model.bnn"]);
+    assert_eq!(read(&std::fs::read(&path).unwrap()).unwrap(), complete());
+
+    let error = write_file(folder.path(), &tiny()).unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+    let error = write_file(folder.path().join("missing/model.bnn"), &tiny()).unwrap_err();
+    assert!(matches!(error, FormatError::Io { .. }), "{error}");
+}
+
+/// Every place in a JSON document that holds a number.
+fn numbers(value: &mut Value) -> Vec<&mut Value> {
+    match value {
+        Value::Number(_) => vec![value],
+        Value::Array(items) => items.iter_mut().flat_map(numbers).collect(),
+        Value::Object(fields) => fields.values_mut().flat_map(numbers).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn hostile_number() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (0_u64..100).prop_map(|n| json!(n)),
+        (0_u32..64).prop_map(|bit| json!(1_u64 << bit)),
+        any::<u64>().prop_map(|n| json!(n)),
+        any::<i64>().prop_map(|n| json!(n)),
+        (-3_i64..3).prop_map(|n| json!(n)),
+        Just(json!(1e300)),
+        Just(json!(u64::MAX)),
+        Just(json!(i64::MIN)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_float_of_the_header_survives(bits in prop::collection::vec(any::<u32>(), 3)) {
+        let mean: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+        prop_assume!(mean.iter().all(|value| value.is_finite()));
+        let mut program = complete();
+        program.metadata.preprocessing.as_mut().unwrap().mean = mean.clone();
+        let read = read(&write(&program).unwrap()).unwrap();
+        let read = read.metadata.preprocessing.unwrap().mean;
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&read), bits(&mean));
+    }
+
+    #[test]
+    fn damaged_files_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        sealed: bool,
+    ) {
+        let mut file = write(&tiny()).unwrap();
+        for (position, byte) in changes {
+            let position = position.index(file.len());
+            file[position] = byte;
+        }
+        let header_bytes = u32::from_le_bytes(file[24..28].try_into().unwrap()) as usize;
+        if sealed && header_bytes <= file.len() - PREAMBLE {
+            seal(&mut file);
+        }
+        let _ = read(&file);
+        let _ = inspect(&file);
+    }
+
+    #[test]
+    fn damaged_headers_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let file = write(&tiny()).unwrap();
+        let mut json = json_of(&file);
+        for (position, byte) in changes {
+            let position = position.index(json.len());
+            json[position] = byte;
+        }
+        let _ = read(&pack_json(&json, blobs_of(&file)));
+    }
+
+    #[test]
+    fn lying_numbers_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), hostile_number()), 1..4),
+    ) {
+        let file = write(&complete()).unwrap();
+        let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
+        let mut places = numbers(&mut header);
+        for (place, number) in changes {
+            let place = place.index(places.len());
+            *places[place] = number;
+        }
+        let changed = pack_json(header.to_string().as_bytes(), blobs_of(&file));
+        if let Ok(program) = read(&changed) {
+            // What is accepted can be written and read again.
+            prop_assert_eq!(read(&write(&program).unwrap()).unwrap(), program);
+        }
+    }
+}

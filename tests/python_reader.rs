@@ -1,0 +1,118 @@
+//! The Python reader, a second implementation of `docs/format.md`, sees what Rust wrote.
+
+mod sample;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bnn::format::{inspect, write, write_file};
+use bnn::program::{Tensor, TensorData};
+use serde_json::Value;
+
+const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/bnn_reader.py");
+
+/// Runs the reader, if there is a Python.
+fn run(file: &Path, arguments: &[&str]) -> Option<Output> {
+    match Command::new("python3").arg(READER).arg(file).args(arguments).output() {
+        Ok(output) => Some(output),
+        Err(error) => {
+            println!("skipped: python3 does not start: {error}");
+            None
+        }
+    }
+}
+
+/// Whether the values that the reader prints are the elements of the tensor, to the bit.
+fn holds(tensor: &Tensor, printed: &Value) -> bool {
+    let printed = printed.as_array().expect("values of every tensor");
+    // Every f32 survives the way through decimals and f64; infinities are strings.
+    let float = |value: &Value| match value.as_str() {
+        Some(text) => text.parse::<f32>().unwrap().to_bits(),
+        None => (value.as_f64().unwrap() as f32).to_bits(),
+    };
+    let bit = |words: &[u64], bit: usize| words[bit / 64] >> (bit % 64) & 1;
+    match &tensor.data {
+        TensorData::F32(values) => {
+            printed.iter().map(float).eq(values.iter().map(|value| value.to_bits()))
+        }
+        TensorData::F16(values) => {
+            let values = values.iter().map(|&bits| half::f16::from_bits(bits).to_f32().to_bits());
+            printed.iter().map(float).eq(values)
+        }
+        TensorData::I32(values) => {
+            printed.iter().map(|value| value.as_i64()).eq(values.iter().map(|&v| Some(v.into())))
+        }
+        TensorData::Bits(words) => {
+            let bits = (0..tensor.len()).map(|index| Some(bit(words, index)));
+            printed.iter().map(|value| value.as_u64()).eq(bits)
+        }
+    }
+}
+
+#[test]
+fn python_sees_the_same_program_and_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.bnn");
+    for program in [sample::tiny(), sample::complete()] {
+        write_file(&path, &program).unwrap();
+        let Some(output) = run(&path, &["--json", "--values", "1000000"]) else {
+            return;
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+
+        let summary = inspect(&std::fs::read(&path).unwrap()).unwrap();
+        let mut expected = serde_json::to_value(&summary).unwrap();
+        for field in ["version", "file_bytes", "header_bytes", "header_crc32", "blob_section"] {
+            assert_eq!(found[field], expected[field], "{field}");
+        }
+        let tensors = expected["tensors"].as_array_mut().unwrap();
+        assert_eq!(found["tensors"].as_array().unwrap().len(), tensors.len());
+        for ((found, expected), tensor) in
+            found["tensors"].as_array().unwrap().iter().zip(tensors).zip(&program.tensors)
+        {
+            for field in ["name", "kind", "shape", "offset", "bytes", "crc32"] {
+                assert_eq!(found[field], expected[field], "{} {field}", tensor.name);
+            }
+            assert!(holds(tensor, &found["values"]), "{}", tensor.name);
+        }
+
+        let mut read: bnn::program::Program =
+            serde_json::from_value(found["program"].clone()).unwrap();
+        read.tensors = program.tensors.clone();
+        assert_eq!(read, program);
+    }
+}
+
+#[test]
+fn python_prints_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.bnn");
+    write_file(&path, &sample::complete()).unwrap();
+    let Some(output) = run(&path, &[]) else {
+        return;
+    };
+    let table = String::from_utf8(output.stdout).unwrap();
+    for expected in ["every step: format 1.0", "binary_conv", "fc1.weights [10, 1, 1, 630]"] {
+        assert!(table.contains(expected), "{table}");
+    }
+}
+
+#[test]
+fn python_refuses_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.bnn");
+    let file = write(&sample::tiny()).unwrap();
+    let blobs = inspect(&file).unwrap().blob_section as usize;
+    for position in [0, 8, 12, 16, 24, 28, 40, blobs - 1, blobs, file.len() - 1] {
+        let mut damaged = file.clone();
+        damaged[position] ^= 0x40;
+        std::fs::write(&path, damaged).unwrap();
+        let Some(output) = run(&path, &["--json"]) else {
+            return;
+        };
+        assert_eq!(output.status.code(), Some(3), "byte {position}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(error.lines().count(), 1, "byte {position}: {error}");
+    }
+}
