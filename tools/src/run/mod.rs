@@ -29,7 +29,7 @@ const PROGRAM: &str = "bnn-run";
     after_help = "Exit codes: 0 done, 2 wrong usage, 3 an input cannot be read or is broken, \
                   4 the model is not supported, 5 verification failed, 1 anything else."
 )]
-struct Arguments {
+struct Tool {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let Arguments { command, classify } = exit::parse()?;
+    let Tool { command, classify } = exit::parse()?;
     match command {
         None => classify::run(&classify),
         Some(Command::Eval(arguments)) => eval::run(&arguments),
@@ -64,5 +64,16 @@ fn run() -> Result<()> {
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Inspect(arguments)) => inspect::run(&arguments),
         Some(Command::Kernels(arguments)) => kernels::run(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Tool::command().debug_assert();
     }
 }

@@ -5,6 +5,7 @@
 //! over the image is the score: 3 for a match of all pixels, -1 where two channels differ.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(unreachable_pub, reason = "a module of a test is private to it")]
 
 use assert_cmd::Command;
 use rten_onnx::onnx::{
