@@ -61,7 +61,8 @@ impl Comparison {
         let pairs = expected.chunks_exact(classes).zip(actual.chunks_exact(classes));
         for (row, (expected, actual)) in pairs.enumerate() {
             let exact = expected.iter().zip(actual).all(|(e, a)| e.to_bits() == a.to_bits());
-            let difference = expected.iter().zip(actual).map(|(&e, &a)| distance(e, a)).fold(0.0, f64::max);
+            let difference =
+                expected.iter().zip(actual).map(|(&e, &a)| distance(e, a)).fold(0.0, f64::max);
             let scale = expected.iter().map(|&e| f64::from(e).abs()).fold(0.0, f64::max);
             comparison.rows_exact += usize::from(exact);
             comparison.max_abs_diff = comparison.max_abs_diff.max(difference);
@@ -139,7 +140,10 @@ mod tests {
     fn values_that_are_not_numbers_never_pass() {
         let comparison = Comparison::new(&[1.0, 2.0], &[1.0, f32::NAN], 2, None, 1e30);
         assert_eq!(comparison.rows_within, 0);
-        assert_eq!(serde_json::to_value(&comparison).unwrap()["max_abs_diff"], serde_json::Value::Null);
+        assert_eq!(
+            serde_json::to_value(&comparison).unwrap()["max_abs_diff"],
+            serde_json::Value::Null
+        );
         let comparison = Comparison::new(&[f32::NAN], &[1.0], 1, None, 1e30);
         assert_eq!(comparison.rows_within, 0);
     }

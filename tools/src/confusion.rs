@@ -62,9 +62,9 @@ pub fn draw(accuracy: &Accuracy) -> Result<RgbImage> {
 /// # Errors
 /// As [`draw`], and if the file cannot be written.
 pub fn save(accuracy: &Accuracy, path: &Path) -> Result<()> {
-    draw(accuracy)?.save_with_format(path, ImageFormat::Png).map_err(|error| {
-        Failure::new(Status::Other, format_args!("{}: {error}", path.display()))
-    })
+    draw(accuracy)?
+        .save_with_format(path, ImageFormat::Png)
+        .map_err(|error| Failure::new(Status::Other, format_args!("{}: {error}", path.display())))
 }
 
 fn mix(colour: [f64; 3], part: f64) -> Rgb<u8> {

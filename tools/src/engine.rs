@@ -154,7 +154,10 @@ mod tests {
 
     #[test]
     fn options_are_checked() {
-        assert_eq!(with("scalar", "3").unwrap(), SessionOptions::default().isa(Isa::Scalar).threads(3));
+        assert_eq!(
+            with("scalar", "3").unwrap(),
+            SessionOptions::default().isa(Isa::Scalar).threads(3)
+        );
         for (isa, threads, expected) in [
             ("mmx", "1", "--isa: unknown instruction set 'mmx'"),
             ("neon", "1", "--isa: "),

@@ -119,8 +119,12 @@ pub fn parse<T: clap::Parser>() -> Result<T> {
 
 /// The lines up to the first empty one in a single line, without the word "error".
 fn first_paragraph(text: &str) -> String {
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).skip_while(|l| l.is_empty()).take_while(|l| !l.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .skip_while(|l| l.is_empty())
+        .take_while(|l| !l.is_empty())
+        .collect();
     let joined = lines.join(" ");
     joined.strip_prefix("error: ").unwrap_or(&joined).to_owned()
 }

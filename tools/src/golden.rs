@@ -81,7 +81,7 @@ impl Golden {
         }
         if self.logits.is_none() && self.probabilities.is_none() {
             return Err(
-                "no tensor 'logits' or 'probabilities', so there is nothing to compare with".into()
+                "no tensor 'logits' or 'probabilities', so there is nothing to compare with".into(),
             );
         }
         let shapes = [
@@ -164,17 +164,11 @@ mod tests {
             (&[("logits", Dtype::F32, &[2, 1], &two)], "no tensor 'input_f32'"),
             (&[("input_f32", Dtype::F32, &[2, 1], &two)], "no tensor 'logits'"),
             (
-                &[
-                    ("input_f32", Dtype::F32, &[1, 2], &two),
-                    ("logits", Dtype::F32, &[2, 1], &two),
-                ],
+                &[("input_f32", Dtype::F32, &[1, 2], &two), ("logits", Dtype::F32, &[2, 1], &two)],
                 "tensor 'input_f32' has 1 rows, expected 2",
             ),
             (
-                &[
-                    ("input_f32", Dtype::I32, &[2, 1], &two),
-                    ("logits", Dtype::F32, &[2, 1], &two),
-                ],
+                &[("input_f32", Dtype::I32, &[2, 1], &two), ("logits", Dtype::F32, &[2, 1], &two)],
                 "tensor 'input_f32' has elements of type I32, expected F32",
             ),
         ];

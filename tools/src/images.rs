@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn standard_input_can_be_named_once() {
-        let sources = gather(&["-".into(), "x.png".into()], |failure| panic!("{failure:?}")).unwrap();
+        let sources =
+            gather(&["-".into(), "x.png".into()], |failure| panic!("{failure:?}")).unwrap();
         assert_eq!(sources, [Source::StandardInput, Source::File("x.png".into())]);
         assert!(gather(&["-".into(), "-".into()], |_| {}).is_err());
     }

@@ -21,9 +21,8 @@ impl PictureInput {
     /// # Errors
     /// [`Status::Unsupported`] for other models.
     pub fn new(name: &str, model: &Model) -> Result<Self> {
-        let unsupported = |what: String| {
-            Err(Failure::new(Status::Unsupported, format_args!("{name}: {what}")))
-        };
+        let unsupported =
+            |what: String| Err(Failure::new(Status::Unsupported, format_args!("{name}: {what}")));
         let Some(preprocessing) = model.preprocessing() else {
             return unsupported(
                 "the file does not say how an image becomes its input; convert it with --resize, \

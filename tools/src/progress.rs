@@ -32,9 +32,9 @@ impl Progress {
         self.done += count as u64;
         if self.wanted && self.bar.is_none() && self.start.elapsed() > PATIENCE {
             let bar = ProgressBar::new(self.total).with_message(self.what);
-            if let Ok(style) =
-                ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {msg}, {per_sec}, {eta} left")
-            {
+            if let Ok(style) = ProgressStyle::with_template(
+                "{bar:40} {human_pos}/{human_len} {msg}, {per_sec}, {eta} left",
+            ) {
                 bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
             }
             self.bar = Some(bar);

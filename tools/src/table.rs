@@ -35,15 +35,19 @@ impl Table {
 
     /// The lines of the table, heading first, without trailing blanks.
     pub fn lines(&self) -> Vec<String> {
-        let heading: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let heading: Vec<String> =
+            self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let all = || std::iter::once(&heading).chain(&self.rows);
         let widths: Vec<usize> = (0..self.columns.len())
-            .map(|c| all().filter_map(|row| row.get(c)).map(|s| s.chars().count()).max().unwrap_or(0))
+            .map(|c| {
+                all().filter_map(|row| row.get(c)).map(|s| s.chars().count()).max().unwrap_or(0)
+            })
             .collect();
         all()
             .map(|row| {
                 let mut line = String::new();
-                for (cell, (&width, (_, align))) in row.iter().zip(widths.iter().zip(&self.columns)) {
+                for (cell, (&width, (_, align))) in row.iter().zip(widths.iter().zip(&self.columns))
+                {
                     if !line.is_empty() {
                         line.push_str("  ");
                     }
@@ -86,12 +90,7 @@ mod tests {
         table.row(["größe".to_owned()]);
         assert_eq!(
             table.lines(),
-            [
-                "name             bytes",
-                "conv                 1",
-                "a longer one  23456789",
-                "größe",
-            ]
+            ["name             bytes", "conv                 1", "a longer one  23456789", "größe",]
         );
     }
 }

@@ -240,7 +240,9 @@ impl Verification {
         [
             Some((self.input, self.output, &self.comparison)),
             self.input_u8.as_ref().map(|comparison| ("input_u8", self.output, comparison)),
-            self.probabilities.as_ref().map(|comparison| ("input_f32", "probabilities", comparison)),
+            self.probabilities
+                .as_ref()
+                .map(|comparison| ("input_f32", "probabilities", comparison)),
         ]
         .into_iter()
         .flatten()
@@ -253,7 +255,8 @@ impl Verification {
     pub fn write(&self, output: &mut Output, style: Style) -> Result<()> {
         for (input, what, comparison) in self.comparisons() {
             let title = format!("{input} → {what}");
-            let Comparison { rows, rows_exact, rows_within, max_abs_diff, tolerance, .. } = comparison;
+            let Comparison { rows, rows_exact, rows_within, max_abs_diff, tolerance, .. } =
+                comparison;
             output.line(format_args!(
                 "{}: {rows} rows on {}, {rows_exact} equal to the bit, {rows_within} within the tolerance of {tolerance}, {} flipped",
                 style.bold(&title),
@@ -275,7 +278,8 @@ impl Verification {
     /// # Errors
     /// [`Status::Verification`], with the first comparison that failed and its first row.
     pub fn check(&self) -> Result<()> {
-        let failed = self.comparisons().find(|(_, _, comparison)| !comparison.passes(self.allow_flips));
+        let failed =
+            self.comparisons().find(|(_, _, comparison)| !comparison.passes(self.allow_flips));
         let Some((input, what, comparison)) = failed else { return Ok(()) };
         let (row, difference) = comparison.missed[0];
         Err(Failure::new(

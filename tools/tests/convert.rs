@@ -3,7 +3,8 @@
 mod support;
 
 use support::{
-    Scratch, Variant, assert_fails, assert_keys, convert, json, network, path_of, run, stderr, stdout,
+    Scratch, Variant, assert_fails, assert_keys, convert, json, network, path_of, run, stderr,
+    stdout,
 };
 
 #[test]
@@ -38,7 +39,16 @@ fn converts_and_reports() {
     for layer in document["layers"].as_array().unwrap() {
         assert_keys(
             layer,
-            &["name", "kind", "binary", "input_shape", "output_shape", "bytes_before", "bytes_after", "macs"],
+            &[
+                "name",
+                "kind",
+                "binary",
+                "input_shape",
+                "output_shape",
+                "bytes_before",
+                "bytes_after",
+                "macs",
+            ],
         );
         assert!(layer["binary"] == true || layer["reason"].is_string(), "{layer}");
     }
@@ -73,9 +83,7 @@ fn inputs_that_cannot_be_read() {
     let garbage = scratch.write("garbage.onnx", b"this is no protocol buffer at all, is it?");
     let whole = network(Variant::default());
     let cut = scratch.write("cut.onnx", &whole[..whole.len() / 2]);
-    for (input, name) in
-        [(missing, "missing.onnx"), (garbage, "garbage.onnx"), (cut, "cut.onnx")]
-    {
+    for (input, name) in [(missing, "missing.onnx"), (garbage, "garbage.onnx"), (cut, "cut.onnx")] {
         assert_fails(convert().arg(input).arg("-o").arg(&output), 3, &["bnn-convert: ", name]);
         assert!(!output.exists());
     }

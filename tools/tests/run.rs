@@ -20,8 +20,7 @@ fn classifies_an_image() {
     let model = scratch.model();
     for (index, (name, colour)) in COLOURS.into_iter().enumerate() {
         let image = scratch.png(&format!("{name}.png"), colour);
-        let document =
-            json(run().arg(&image).arg("-m").arg(&model).args(["--json", "--top", "2"]));
+        let document = json(run().arg(&image).arg("-m").arg(&model).args(["--json", "--top", "2"]));
         assert_keys(&document, &["image", "model", "predictions", "milliseconds"]);
         assert_keys(&document["milliseconds"], &["decode", "preprocess", "run"]);
         assert_eq!(document["image"], image.to_str().unwrap());
@@ -54,13 +53,13 @@ fn text_for_people() {
     let scratch = Scratch::new();
     let model = scratch.model();
     let image = scratch.png("red.png", [255, 0, 0]);
-    let output =
-        run().arg(&image).arg("-m").arg(&model).arg("--profile").output().unwrap();
+    let output = run().arg(&image).arg("-m").arg(&model).arg("--profile").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
     let text = stdout(&output);
     assert!(!text.contains('\x1b'), "no colours into a pipe");
-    for part in ["red.png", "96.5 %", "█", "decode", "preprocess", "run", "binary_conv", "total"] {
+    for part in ["red.png", "96.5 %", "█", "decode", "preprocess", "run", "binary_conv", "total"]
+    {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
 }
@@ -154,12 +153,7 @@ fn a_mapped_model_answers_the_same() {
 fn a_model_without_preprocessing_cannot_take_images() {
     let scratch = Scratch::new();
     let model = scratch.path("plain.bnn");
-    support::convert()
-        .arg(scratch.onnx(Variant::default()))
-        .arg("-o")
-        .arg(&model)
-        .assert()
-        .code(0);
+    support::convert().arg(scratch.onnx(Variant::default())).arg("-o").arg(&model).assert().code(0);
     let image = scratch.png("x.png", [0, 0, 0]);
     assert_fails(run().arg(image).arg("-m").arg(&model), 4, &["plain.bnn", "--resize"]);
 }
@@ -385,12 +379,10 @@ fn eval_takes_idx_files() {
     // White and black: all channels alike, so all scores are equal and the first class wins.
     let pixels = [[255; SIDE * SIDE], [0; SIDE * SIDE]].concat();
     let side = SIDE as u32;
-    let images =
-        scratch.write("data/t10k-images-idx3-ubyte.gz", idx(&[2, side, side], &pixels));
+    let images = scratch.write("data/t10k-images-idx3-ubyte.gz", idx(&[2, side, side], &pixels));
     scratch.write("data/t10k-labels-idx1-ubyte.gz", idx(&[2], &[0, 2]));
     for data in [scratch.path("data"), images] {
-        let document =
-            json(run().arg("eval").arg(data).arg("-m").arg(&model).arg("--json"));
+        let document = json(run().arg("eval").arg(data).arg("-m").arg(&model).arg("--json"));
         assert_eq!((&document["images"], &document["correct"]), (&2.into(), &1.into()));
     }
 }
@@ -525,7 +517,17 @@ fn inspect_shows_everything() {
     let document = json(run().arg("inspect").arg(&model).arg("--json"));
     assert_keys(
         &document,
-        &["model", "name", "inputs", "outputs", "preprocessing", "labels", "layers", "file", "macs"],
+        &[
+            "model",
+            "name",
+            "inputs",
+            "outputs",
+            "preprocessing",
+            "labels",
+            "layers",
+            "file",
+            "macs",
+        ],
     );
     assert_eq!(document["inputs"][0]["shape"], serde_json::json!([3, SIDE, SIDE]));
     assert_eq!(document["labels"], serde_json::json!(["red", "green", "blue"]));
@@ -542,8 +544,12 @@ fn inspect_shows_everything() {
 fn kernels_shows_instruction_sets() {
     let document = json(run().args(["kernels", "--json"]));
     assert_keys(&document, &["isas", "chosen", "reason"]);
-    let names: Vec<&str> =
-        document["isas"].as_array().unwrap().iter().map(|isa| isa["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = document["isas"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|isa| isa["name"].as_str().unwrap())
+        .collect();
     for name in ["scalar", "v2", "avx2", "avx512", "avx512vpopcnt", "amx", "neon"] {
         assert!(names.contains(&name), "{names:?}");
     }

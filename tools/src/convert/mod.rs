@@ -158,8 +158,9 @@ fn run() -> Result<()> {
 /// Checks what can be seen from the paths alone, and returns the length of the input.
 fn check_paths(arguments: &Arguments) -> Result<u64> {
     let Arguments { input, output, report, .. } = arguments;
-    let has_extension =
-        |path: &Path, wanted| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted));
+    let has_extension = |path: &Path, wanted| {
+        path.extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted))
+    };
     let metadata = fs::metadata(input).map_err(|error| Failure::input(input, error))?;
     if metadata.is_dir() {
         return Err(Failure::input(input, "a folder, expected an ONNX file"));
@@ -179,9 +180,7 @@ fn check_paths(arguments: &Arguments) -> Result<u64> {
             report.display()
         )));
     }
-    let same = |a: &Path, b: &Path| {
-        matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
-    };
+    let same = |a: &Path, b: &Path| matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b);
     if same(input, output) {
         return Err(Failure::usage(format_args!(
             "--output {} would overwrite the input",
@@ -236,8 +235,8 @@ fn import(arguments: &Arguments) -> Result<Graph> {
 fn verify(arguments: &Arguments, bytes: &[u8], golden: &Golden) -> Result<Verification> {
     let model_name = arguments.output.display().to_string();
     let golden_name = arguments.verify.as_deref().unwrap_or(Path::new("")).display().to_string();
-    let model = Model::from_bytes(bytes)
-        .map_err(|error| crate::engine::failure(&model_name, error))?;
+    let model =
+        Model::from_bytes(bytes).map_err(|error| crate::engine::failure(&model_name, error))?;
     verification::verify(
         (&model_name, &model),
         (&golden_name, golden),

@@ -1,9 +1,7 @@
 //! The flags that say how an image becomes the input.
 
 use crate::exit::{Failure, Result};
-use bnn::program::{
-    ChannelOrder, Interpolation, Port, Preprocessing, Resize, ResizeRounding,
-};
+use bnn::program::{ChannelOrder, Interpolation, Port, Preprocessing, Resize, ResizeRounding};
 use clap::ValueEnum;
 
 /// Preprocessing to store in the file; none if no flag is given.
@@ -23,10 +21,22 @@ pub(super) struct PreprocessingArguments {
     #[arg(long, value_name = "HOW")]
     resize_rounding: Option<RoundingArgument>,
     /// Subtracted from the pixels, one value or one a channel [default: 0]
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', allow_hyphen_values = true, num_args = 1)]
+    #[arg(
+        long,
+        value_name = "R,G,B",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        num_args = 1
+    )]
     mean: Option<Vec<f32>>,
     /// What the pixels are divided by afterwards, one value or one a channel [default: 1]
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', allow_hyphen_values = true, num_args = 1)]
+    #[arg(
+        long,
+        value_name = "R,G,B",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        num_args = 1
+    )]
     std: Option<Vec<f32>>,
     /// Largest value of a pixel before that: 1 or 255 [default: 1]
     #[arg(long, value_name = "1|255")]
@@ -91,7 +101,8 @@ fn crop(text: &str) -> Result<[u32; 2], String> {
 
 impl PreprocessingArguments {
     fn is_given(&self) -> bool {
-        let Self { resize, crop, interpolation, resize_rounding, mean, std, range, channels } = self;
+        let Self { resize, crop, interpolation, resize_rounding, mean, std, range, channels } =
+            self;
         resize.is_some()
             || crop.is_some()
             || interpolation.is_some()

@@ -72,8 +72,7 @@ mod tests {
         let dataset = read(&table, Some(&images)).unwrap();
         assert_eq!(dataset.labels, [1, 2, 0]);
         let Images::Files(files) = dataset.images else { panic!("files") };
-        let expected =
-            [root.path().join("a.png"), images.join("b.png"), root.path().join("c.png")];
+        let expected = [root.path().join("a.png"), images.join("b.png"), root.path().join("c.png")];
         assert_eq!(files, expected);
     }
 }

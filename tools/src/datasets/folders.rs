@@ -46,8 +46,12 @@ fn find(folder: &str, names: &[String]) -> Result<usize, String> {
     let tests: [&dyn Fn(&String) -> bool; 2] =
         [&|name| name == folder, &|name| plain(name) == wanted];
     for test in tests {
-        let matching: Vec<usize> =
-            names.iter().enumerate().filter(|(_, name)| test(name)).map(|(index, _)| index).collect();
+        let matching: Vec<usize> = names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| test(name))
+            .map(|(index, _)| index)
+            .collect();
         match matching[..] {
             [] => {}
             [index] => return Ok(index),

@@ -40,7 +40,9 @@ pub(super) fn find_images(folder: &Path) -> Result<Option<PathBuf>> {
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name().to_string_lossy().to_lowercase();
-        if name.contains("images") && name.contains("idx3") && labels_beside(&entry.path()).is_some()
+        if name.contains("images")
+            && name.contains("idx3")
+            && labels_beside(&entry.path()).is_some()
         {
             found.push((name, entry.path()));
         }
@@ -48,7 +50,10 @@ pub(super) fn find_images(folder: &Path) -> Result<Option<PathBuf>> {
     if found.len() > 1 {
         found.retain(|(name, _)| name.contains("t10k") || name.contains("test"));
         if found.len() != 1 {
-            return Err(Failure::input(folder, "several files of idx images: name the one to read"));
+            return Err(Failure::input(
+                folder,
+                "several files of idx images: name the one to read",
+            ));
         }
     }
     Ok(found.pop().map(|(_, path)| path))
@@ -128,7 +133,8 @@ fn parse(mut reader: impl Read) -> Result<Idx, String> {
         .read_to_end(&mut data)
         .map_err(|error| format!("idx elements: {error}"))?;
     if data.len() as u64 != expected {
-        let found = if data.len() as u64 > expected { "more".into() } else { data.len().to_string() };
+        let found =
+            if data.len() as u64 > expected { "more".into() } else { data.len().to_string() };
         return Err(format!("{found} idx elements, expected {expected} for shape {shape:?}"));
     }
     Ok(Idx { shape: shape.into_iter().map(|extent| extent as usize).collect(), data })

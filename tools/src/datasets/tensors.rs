@@ -27,6 +27,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
         return Err(fail(format!("{} labels for {} images", labels.data.len(), shape[0])));
     }
     let pixels = Pixels::new(shape, images.data).map_err(fail)?;
-    let labels = labels.data.into_iter().map(label_index).collect::<Result<_, _>>().map_err(fail)?;
+    let labels =
+        labels.data.into_iter().map(label_index).collect::<Result<_, _>>().map_err(fail)?;
     Ok(Dataset { images: Images::Pixels(pixels), labels })
 }

@@ -136,7 +136,10 @@ impl Measurement {
         let model = session.model();
         let inputs = model.inputs().iter().map(|port| room(&port.shape, &mut || random.next()));
         let outputs = model.outputs().iter().map(|port| room(&port.shape, &mut || 0.0));
-        Ok(Self { inputs: inputs.collect::<Result<_>>()?, outputs: outputs.collect::<Result<_>>()? })
+        Ok(Self {
+            inputs: inputs.collect::<Result<_>>()?,
+            outputs: outputs.collect::<Result<_>>()?,
+        })
     }
 
     /// Milliseconds of each run, for the given time and number of runs at least.
@@ -147,8 +150,7 @@ impl Measurement {
         runs: usize,
     ) -> Result<Vec<f64>, bnn::Error> {
         let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
-        let mut outputs: Vec<&mut [f32]> =
-            self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut outputs: Vec<&mut [f32]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
         let mut times = Vec::new();
         let start = Instant::now();
         while times.len() < runs || start.elapsed() < time {
@@ -167,8 +169,7 @@ impl Measurement {
         runs: usize,
     ) -> Result<Profile, bnn::Error> {
         let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
-        let mut outputs: Vec<&mut [f32]> =
-            self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut outputs: Vec<&mut [f32]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
         let mut sum = Profile::default();
         let start = Instant::now();
         let mut done = 0;

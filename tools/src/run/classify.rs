@@ -91,8 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let style = Style::of_standard_output();
     let mut output = Output::new();
     // Where the answers go to a terminal they show the progress themselves.
-    let mut progress =
-        (!stdout().is_terminal()).then(|| Progress::new(sources.len(), "images"));
+    let mut progress = (!stdout().is_terminal()).then(|| Progress::new(sources.len(), "images"));
     for (index, source) in sources.iter().enumerate() {
         let name = source.name();
         match classifier.classify(source, &name) {

@@ -146,9 +146,9 @@ impl<'a> Evaluation<'a> {
             if !kept.is_empty() {
                 let inputs = &values[..kept.len() * length];
                 let outputs = &mut scores[..kept.len() * self.classes];
-                self.session.run_into(&[inputs], &mut [&mut *outputs]).map_err(|error| {
-                    engine::failure(&dataset.name(first), error)
-                })?;
+                self.session
+                    .run_into(&[inputs], &mut [&mut *outputs])
+                    .map_err(|error| engine::failure(&dataset.name(first), error))?;
                 for (&index, scores) in kept.iter().zip(outputs.chunks_exact(self.classes)) {
                     self.accuracy.add(dataset.label(index), scores);
                 }
@@ -209,12 +209,8 @@ impl Report<'_> {
         };
         if self.per_class.len() <= SHOWN_CLASSES {
             use Align::{Left, Right};
-            let mut table = Table::new([
-                ("class", Left),
-                ("images", Right),
-                ("correct", Right),
-                ("%", Right),
-            ]);
+            let mut table =
+                Table::new([("class", Left), ("images", Right), ("correct", Right), ("%", Right)]);
             for class in &self.per_class {
                 table.row([
                     label(class.index),
@@ -230,7 +226,11 @@ impl Report<'_> {
         if !mistakes.is_empty() {
             output.line(style.bold("most frequent mistakes"))?;
             for &(class, answer, count) in mistakes.iter().take(SHOWN_MISTAKES) {
-                output.line(format_args!("  {count} times {} for {}", label(answer), label(class)))?;
+                output.line(format_args!(
+                    "  {count} times {} for {}",
+                    label(answer),
+                    label(class)
+                ))?;
             }
             output.line("")?;
         }

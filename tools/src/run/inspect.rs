@@ -60,8 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let bytes = std::fs::read(path).map_err(|error| Failure::input(path, error))?;
     let file = format::inspect(&bytes).map_err(|error| Failure::input(path, error))?;
     let model_name = path.display().to_string();
-    let model =
-        Model::from_bytes(&bytes).map_err(|error| engine::failure(&model_name, error))?;
+    let model = Model::from_bytes(&bytes).map_err(|error| engine::failure(&model_name, error))?;
     let program = model.program();
     let layers = layers::layers(program);
     let inspection = Inspection {

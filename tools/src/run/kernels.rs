@@ -89,8 +89,12 @@ fn note(isa: Isa) -> Option<&'static str> {
 
 impl Kernels {
     fn write(&self, output: &mut Output, style: Style) -> Result<()> {
-        let mut table =
-            Table::new([("", Align::Left), ("path", Align::Left), ("state", Align::Left), ("needs", Align::Left)]);
+        let mut table = Table::new([
+            ("", Align::Left),
+            ("path", Align::Left),
+            ("state", Align::Left),
+            ("needs", Align::Left),
+        ]);
         for path in &self.isas {
             let state = match (path.built, path.available) {
                 (false, _) => "not built".to_owned(),

@@ -124,11 +124,7 @@ impl Scratch {
         )
     }
 
-    pub fn safetensors(
-        &self,
-        name: &str,
-        tensors: &[(&str, Dtype, &[usize], &[u8])],
-    ) -> PathBuf {
+    pub fn safetensors(&self, name: &str, tensors: &[(&str, Dtype, &[usize], &[u8])]) -> PathBuf {
         let views = tensors.iter().map(|(name, dtype, shape, data)| {
             (*name, TensorView::new(*dtype, shape.to_vec(), data).unwrap())
         });
