@@ -323,10 +323,7 @@ mod tests {
             merged_axes(dims, strides, &mut [Axis::SINGLE; MOST_AXES]).to_vec()
         };
         assert_eq!(merged(&[2, 1, 3, 4], &[12, 5, 4, 1]), [axis(24, 1)]);
-        assert_eq!(
-            merged(&[224, 224, 3], &[224, 1, 50_176]),
-            [axis(50_176, 1), axis(3, 50_176)]
-        );
+        assert_eq!(merged(&[224, 224, 3], &[224, 1, 50_176]), [axis(50_176, 1), axis(3, 50_176)]);
         assert_eq!(merged(&[5, 7], &[0, 0]), [axis(35, 0)]);
     }
 
