@@ -6,7 +6,9 @@
 use bnn::{
     Isa, Model, SessionOptions,
     convert::{Conversion, ConvertError, ConvertOptions, convert},
-    graph::{BinaryOp, ConvAttributes, Graph, Op, PoolAttributes, ReduceKind, Tensor, UnaryOp, ValueId},
+    graph::{
+        BinaryOp, ConvAttributes, Graph, Op, PoolAttributes, ReduceKind, Tensor, UnaryOp, ValueId,
+    },
     program::{BinaryOutput, StepKind},
     reference,
 };
@@ -134,7 +136,8 @@ impl Network {
             .collect();
         let beta: Vec<f32> = self.random.floats(channels);
         // Means that are integers make exact ties.
-        let mean: Vec<f32> = (0..channels).map(|_| (self.random.float() * spread).round()).collect();
+        let mean: Vec<f32> =
+            (0..channels).map(|_| (self.random.float() * spread).round()).collect();
         let variance: Vec<f32> =
             (0..channels).map(|_| self.random.float().abs() * spread + 0.01).collect();
         let parameters =

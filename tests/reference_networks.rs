@@ -8,9 +8,9 @@ use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder of networks, if it is there.
-fn networks() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/nets");
+/// The folder of shared data, if it is there.
+fn shared_data() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     if !folder.is_dir() {
         println!("skipped: {} is not there", folder.display());
         return None;
@@ -58,7 +58,7 @@ fn logits_value(graph: &Graph) -> ValueId {
 /// Compares the first rows of a golden file; `tolerance` is a fraction of the largest |logit| of the
 /// row.
 fn check(name: &str, rows: usize, tolerance: f32) {
-    let Some(folder) = networks().map(|networks| networks.join(name)) else { return };
+    let Some(folder) = shared_data().map(|data| data.join(name)) else { return };
     let Some(mut graph) = import(&folder) else { return };
     graph.outputs = vec![logits_value(&graph)];
     let bytes = std::fs::read(folder.join("golden.safetensors")).expect("a golden file");
@@ -87,40 +87,45 @@ fn check(name: &str, rows: usize, tolerance: f32) {
 
 #[test]
 fn adabin_resnet20() {
-    check("adabin-resnet20-cifar10", 2, 1e-4);
+    check("nets/adabin-resnet20-cifar10", 2, 1e-4);
 }
 
 #[test]
 fn bmxnet_imagenet_resnet18() {
-    check("bmxnet-imagenet-resnet18", 1, 1e-4);
+    check("nets/bmxnet-imagenet-resnet18", 1, 1e-4);
 }
 
 #[test]
 fn bmxnet_lenet() {
-    check("bmxnet-mnist-lenet", 2, 1e-4);
+    check("nets/bmxnet-mnist-lenet", 2, 1e-4);
 }
 
 #[test]
 fn finn_cnv_is_exact() {
-    check("finn-cnv-cifar10", 2, 0.0);
+    check("nets/finn-cnv-cifar10", 2, 0.0);
 }
 
 #[test]
 fn finn_lfc_is_exact() {
-    check("finn-lfc-mnist", 2, 0.0);
+    check("nets/finn-lfc-mnist", 2, 0.0);
 }
 
 #[test]
 fn gtsrb_30_is_exact() {
-    check("gtsrb-30", 2, 0.0);
+    check("nets/gtsrb-30", 2, 0.0);
 }
 
 #[test]
 fn gtsrb_48_is_exact() {
-    check("gtsrb-48", 2, 0.0);
+    check("nets/gtsrb-48", 2, 0.0);
 }
 
 #[test]
 fn tfc_qonnx() {
-    check("tfc-mnist-qonnx", 2, 1e-4);
+    check("nets/tfc-mnist-qonnx", 2, 1e-4);
+}
+
+#[test]
+fn resnete18() {
+    check("ours/resnete18-w32-cifar10", 2, 1e-4);
 }

@@ -39,17 +39,15 @@ impl AffineBinary {
         count: &[f32],
     ) -> Self {
         let channels = conv.out_channels;
-        for terms in [Some(dot), Some(weight_sum), input_sum, Some(count)]
-            .into_iter()
-            .flatten()
-        {
+        for terms in [Some(dot), Some(weight_sum), input_sum, Some(count)].into_iter().flatten() {
             assert_eq!(terms.len(), channels, "one term per output channel");
         }
         let classes = BorderClasses::new(conv);
+        let tap_ones = classes.tap_ones(weights);
         let mut constants = Vec::with_capacity(classes.len() * channels);
         for class in 0..classes.len() {
             let taps = classes.taps(class) as f64;
-            let sums = classes.weight_sums(class, weights);
+            let sums = classes.sums_of_taps(class, &tap_ones);
             constants.extend(weight_sum.iter().zip(&sums).zip(count).map(
                 |((&weight_sum, &sum), &count)| {
                     (f64::from(weight_sum) * f64::from(sum) + f64::from(count) * taps) as f32
@@ -86,22 +84,11 @@ impl AffineBinary {
         out: &mut [f32],
     ) {
         let [height, width] = self.output;
-        assert!(
-            rows.start <= rows.end && rows.end <= height,
-            "rows of the output map"
-        );
+        assert!(rows.start <= rows.end && rows.end <= height, "rows of the output map");
         let pixels = rows.len() * width;
-        assert_eq!(
-            accumulators.len(),
-            pixels * self.dot.len(),
-            "accumulators of the rows"
-        );
+        assert_eq!(accumulators.len(), pixels * self.dot.len(), "accumulators of the rows");
         assert_eq!(out.len(), accumulators.len(), "one output per accumulator");
-        let sums = if self.needs_input_sums() {
-            pixels * self.groups
-        } else {
-            0
-        };
+        let sums = if self.needs_input_sums() { pixels * self.groups } else { 0 };
         assert_eq!(input_sums.len(), sums, "one input sum per pixel and group");
         match isa {
             #[cfg(target_arch = "x86_64")]
@@ -150,15 +137,11 @@ impl AffineBinary {
             }
             if let Some(input_sum) = &self.input_sum {
                 let sums = &input_sums[pixel * self.groups..][..self.groups];
-                for ((out, input_sum), &sum) in out
-                    .chunks_exact_mut(group)
-                    .zip(input_sum.chunks_exact(group))
-                    .zip(sums)
+                for ((out, input_sum), &sum) in
+                    out.chunks_exact_mut(group).zip(input_sum.chunks_exact(group)).zip(sums)
                 {
                     let sum = sum as f32;
-                    out.iter_mut()
-                        .zip(input_sum)
-                        .for_each(|(out, &scale)| *out += scale * sum);
+                    out.iter_mut().zip(input_sum).for_each(|(out, &scale)| *out += scale * sum);
                 }
             }
         }
@@ -202,9 +185,7 @@ fn convert_avx512(values: &[i32], out: &mut [f32]) {
 
 #[inline(always)]
 fn convert(values: &[i32], out: &mut [f32]) {
-    out.iter_mut()
-        .zip(values)
-        .for_each(|(out, &value)| *out = value as f32);
+    out.iter_mut().zip(values).for_each(|(out, &value)| *out = value as f32);
 }
 
 #[cfg(test)]

@@ -19,11 +19,7 @@ impl AlignedFloats {
         let storage = vec![0.0; len + slack];
         // A result beyond the slack is allowed for `align_offset`; then alignment is given up.
         let start = storage.as_ptr().align_offset(LINE).min(slack);
-        Self {
-            storage,
-            start,
-            len,
-        }
+        Self { storage, start, len }
     }
 
     pub(crate) fn as_slice(&self) -> &[f32] {

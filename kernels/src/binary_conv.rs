@@ -65,6 +65,9 @@ trait PackedKernel: Debug + Send + Sync {
 pub struct BinaryConv {
     geometry: ConvGeometry,
     kernel: Box<dyn PackedKernel>,
+    /// Present if there is a POPCNT instruction that may be used.
+    #[cfg(target_arch = "x86_64")]
+    popcnt: Option<crate::features::V2>,
 }
 
 impl BinaryConv {
@@ -84,7 +87,12 @@ impl BinaryConv {
         isa.require()?;
         check(&geometry, weights)?;
         let kernel = choose(isa, &geometry, pad, alphabet, weights);
-        Ok(Self { geometry, kernel })
+        Ok(Self {
+            geometry,
+            kernel,
+            #[cfg(target_arch = "x86_64")]
+            popcnt: (isa >= Isa::V2).then(crate::features::V2::detect).flatten(),
+        })
     }
 
     /// Shape of the layer.
@@ -114,12 +122,8 @@ impl BinaryConv {
     /// If `input` is not one map, or `scratch` is shorter than [`BinaryConv::scratch_len`].
     pub fn prepare(&self, input: &[u64], scratch: &mut [u64]) {
         self.check_input(input);
-        assert!(
-            scratch.len() >= self.scratch_len(),
-            "scratch words of the kernel"
-        );
-        self.kernel
-            .prepare(input, &mut scratch[..self.scratch_len()]);
+        assert!(scratch.len() >= self.scratch_len(), "scratch words of the kernel");
+        self.kernel.prepare(input, &mut scratch[..self.scratch_len()]);
     }
 
     /// Computes the accumulators of some rows of the output, `[rows][out_width][out_channels]`, from
@@ -129,12 +133,8 @@ impl BinaryConv {
     /// If a length does not fit or there are no such rows.
     pub fn accumulate(&self, scratch: &[u64], rows: Range<usize>, out: &mut [i32]) {
         self.check_rows(&rows, self.geometry.out_channels, out);
-        assert!(
-            scratch.len() >= self.scratch_len(),
-            "scratch words of the kernel"
-        );
-        self.kernel
-            .accumulate(&scratch[..self.scratch_len()], rows, out);
+        assert!(scratch.len() >= self.scratch_len(), "scratch words of the kernel");
+        self.kernel.accumulate(&scratch[..self.scratch_len()], rows, out);
     }
 
     /// Computes `S = sum of s_x` (`s_x = ±1`) over the taps inside the map, for each pixel of some rows
@@ -145,64 +145,25 @@ impl BinaryConv {
     pub fn input_sums(&self, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
         self.check_input(input);
         self.check_rows(&rows, self.geometry.groups, out);
-        let ConvGeometry {
-            input: [height, width],
-            kernel,
-            stride,
-            dilation,
-            pads,
-            groups,
-            ..
-        } = self.geometry;
-        let channels = self.geometry.in_channels / groups;
-        let words = words_per_pixel(self.geometry.in_channels);
-        let out_width = self.geometry.output()[1];
-        for (y, out) in rows.zip(out.chunks_exact_mut(out_width * groups)) {
-            let top = y * stride[0];
-            let kernel_rows = taps_inside(top, kernel[0], dilation[0], pads[0], height);
-            for (x, out) in out.chunks_exact_mut(groups).enumerate() {
-                let left = x * stride[1];
-                let kernel_columns = taps_inside(left, kernel[1], dilation[1], pads[1], width);
-                let taps = kernel_rows.len() * kernel_columns.len();
-                for (group, out) in out.iter_mut().enumerate() {
-                    let mut ones = 0;
-                    for row in kernel_rows.clone() {
-                        for column in kernel_columns.clone() {
-                            let (y, x) = (
-                                top + row * dilation[0] - pads[0],
-                                left + column * dilation[1] - pads[1],
-                            );
-                            let first = (y * width + x) * words * 64 + group * channels;
-                            ones += count_ones(input, first..first + channels);
-                        }
-                    }
-                    *out = (2 * ones as i64 - (taps * channels) as i64) as i32;
-                }
-            }
+        #[cfg(target_arch = "x86_64")]
+        if self.popcnt.is_some() {
+            // SAFETY: the proof is there.
+            unsafe { input_sums_popcnt(&self.geometry, input, rows, out) };
+            return;
         }
+        input_sums(&self.geometry, input, rows, out);
     }
 
     fn check_input(&self, input: &[u64]) {
         let [height, width] = self.geometry.input;
         let words = words_per_pixel(self.geometry.in_channels);
-        assert_eq!(
-            input.len(),
-            height * width * words,
-            "words of the input map"
-        );
+        assert_eq!(input.len(), height * width * words, "words of the input map");
     }
 
     fn check_rows(&self, rows: &Range<usize>, channels: usize, out: &[i32]) {
         let [height, width] = self.geometry.output();
-        assert!(
-            rows.start <= rows.end && rows.end <= height,
-            "rows of the output map"
-        );
-        assert_eq!(
-            out.len(),
-            rows.len() * width * channels,
-            "length of the output rows"
-        );
+        assert!(rows.start <= rows.end && rows.end <= height, "rows of the output map");
+        assert_eq!(out.len(), rows.len() * width * channels, "length of the output rows");
     }
 }
 
@@ -215,14 +176,46 @@ fn check(geometry: &ConvGeometry, weights: &[u64]) -> Result<(), KernelError> {
     let expected = (geometry.out_channels * geometry.products()).div_ceil(64);
     if weights.len() != expected {
         let (tensor, unit, found) = ("binary weights", "64-bit words", weights.len());
-        return Err(KernelError::Length {
-            tensor,
-            unit,
-            found,
-            expected,
-        });
+        return Err(KernelError::Length { tensor, unit, found, expected });
     }
     Ok(())
+}
+
+/// [`BinaryConv::input_sums`]. Inlined into a caller with and one without the POPCNT instruction.
+#[inline(always)]
+fn input_sums(geometry: &ConvGeometry, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    let ConvGeometry { input: [height, width], kernel, stride, dilation, pads, groups, .. } =
+        *geometry;
+    let channels = geometry.in_channels / groups;
+    let words = words_per_pixel(geometry.in_channels);
+    let out_width = geometry.output()[1];
+    for (y, out) in rows.zip(out.chunks_exact_mut(out_width * groups)) {
+        let top = y * stride[0];
+        let kernel_rows = taps_inside(top, kernel[0], dilation[0], pads[0], height);
+        for (x, out) in out.chunks_exact_mut(groups).enumerate() {
+            let left = x * stride[1];
+            let kernel_columns = taps_inside(left, kernel[1], dilation[1], pads[1], width);
+            let taps = kernel_rows.len() * kernel_columns.len();
+            for (group, out) in out.iter_mut().enumerate() {
+                let mut ones = 0;
+                for row in kernel_rows.clone() {
+                    for column in kernel_columns.clone() {
+                        let y = top + row * dilation[0] - pads[0];
+                        let x = left + column * dilation[1] - pads[1];
+                        let first = (y * width + x) * words * 64 + group * channels;
+                        ones += count_ones(input, first..first + channels);
+                    }
+                }
+                *out = (2 * ones as i64 - (taps * channels) as i64) as i32;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "popcnt")]
+fn input_sums_popcnt(geometry: &ConvGeometry, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    input_sums(geometry, input, rows, out);
 }
 
 /// The fastest kernel of an instruction set for a layer; the processor has the instruction set.
@@ -257,9 +250,7 @@ fn choose(
     let v2 = (isa >= Isa::V2).then(V2::detect).flatten();
     let avx2 = (isa >= Isa::Avx2).then(Avx2::detect).flatten();
     let avx512 = (isa >= Isa::Avx512).then(Avx512::detect).flatten();
-    let lanes = (isa >= Isa::Avx512Vpopcnt)
-        .then(Avx512Vpopcnt::detect)
-        .flatten();
+    let lanes = (isa >= Isa::Avx512Vpopcnt).then(Avx512Vpopcnt::detect).flatten();
     // Among equals the narrowest takes the least memory, so it comes first.
     let candidates = [
         v2.map(|proof| (cost(16, 4, 2), Choice::Lut4V2(proof))),
@@ -267,33 +258,18 @@ fn choose(
         avx512.map(|proof| (cost(64, 4, 2), Choice::Lut4Avx512(proof))),
         lanes.map(|proof| (cost(16, 32, 3), Choice::Lanes(proof))),
     ];
-    let best = candidates
-        .into_iter()
-        .flatten()
-        .min_by_key(|(cost, _)| *cost);
+    let best = candidates.into_iter().flatten().min_by_key(|(cost, _)| *cost);
     match best.map(|(_, choice)| choice) {
         None => Box::new(Reference::new(geometry, pad, alphabet, weights)),
-        Some(Choice::Lut4V2(proof)) => Box::new(Tiled::new(
-            Lut4::new(proof, geometry),
-            geometry,
-            pad,
-            alphabet,
-            weights,
-        )),
-        Some(Choice::Lut4Avx2(proof)) => Box::new(Tiled::new(
-            Lut4::new(proof, geometry),
-            geometry,
-            pad,
-            alphabet,
-            weights,
-        )),
-        Some(Choice::Lut4Avx512(proof)) => Box::new(Tiled::new(
-            Lut4::new(proof, geometry),
-            geometry,
-            pad,
-            alphabet,
-            weights,
-        )),
+        Some(Choice::Lut4V2(proof)) => {
+            Box::new(Tiled::new(Lut4::new(proof, geometry), geometry, pad, alphabet, weights))
+        }
+        Some(Choice::Lut4Avx2(proof)) => {
+            Box::new(Tiled::new(Lut4::new(proof, geometry), geometry, pad, alphabet, weights))
+        }
+        Some(Choice::Lut4Avx512(proof)) => {
+            Box::new(Tiled::new(Lut4::new(proof, geometry), geometry, pad, alphabet, weights))
+        }
         Some(Choice::Lanes(proof)) => {
             let kernel = PopcountLanes::new(proof, geometry);
             Box::new(Tiled::new(kernel, geometry, pad, alphabet, weights))

@@ -4,11 +4,7 @@ use std::ops::Range;
 
 /// The lowest `count` bits set, `count <= 64`.
 pub(crate) const fn low_mask(count: usize) -> u64 {
-    if count >= 64 {
-        u64::MAX
-    } else {
-        (1 << count) - 1
-    }
+    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
 }
 
 /// Bits of the last word of a pixel that belong to a channel, `channels >= 1`.

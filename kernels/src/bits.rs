@@ -64,30 +64,15 @@ impl<'a, T> Packing<'a, T> {
         flip: Option<&'a [u64]>,
         out: &[u64],
     ) -> Self {
-        assert!(
-            channels > 0 && values.len().is_multiple_of(channels),
-            "values are whole pixels"
-        );
+        assert!(channels > 0 && values.len().is_multiple_of(channels), "values are whole pixels");
         let words = words_per_pixel(channels);
-        assert_eq!(
-            out.len(),
-            values.len() / channels * words,
-            "words of the packed map"
-        );
+        assert_eq!(out.len(), values.len() / channels * words, "words of the packed map");
         assert!(
             matches!(thresholds.len(), n if n == channels || n == 1),
             "one threshold per channel"
         );
-        assert!(
-            flip.is_none_or(|flip| flip.len() == words),
-            "one flip word per word of a pixel"
-        );
-        Self {
-            values,
-            channels,
-            thresholds,
-            flip,
-        }
+        assert!(flip.is_none_or(|flip| flip.len() == words), "one flip word per word of a pixel");
+        Self { values, channels, thresholds, flip }
     }
 }
 
@@ -104,24 +89,15 @@ struct Portable;
 impl<T: Copy + PartialOrd> Compare<T> for Portable {
     #[inline(always)]
     fn at_least(self, values: &[T], thresholds: &[T]) -> u64 {
-        let bits = values
-            .iter()
-            .zip(thresholds)
-            .map(|(value, threshold)| value >= threshold);
-        bits.enumerate()
-            .fold(0, |word, (index, bit)| word | u64::from(bit) << index)
+        let bits = values.iter().zip(thresholds).map(|(value, threshold)| value >= threshold);
+        bits.enumerate().fold(0, |word, (index, bit)| word | u64::from(bit) << index)
     }
 }
 
 /// Packs word by word. Inlined into one caller per instruction set.
 #[inline(always)]
 fn pack<T: Copy, C: Compare<T>>(compare: C, packing: &Packing<'_, T>, out: &mut [u64]) {
-    let Packing {
-        values,
-        channels,
-        thresholds,
-        flip,
-    } = *packing;
+    let Packing { values, channels, thresholds, flip } = *packing;
     let words = words_per_pixel(channels);
     let shared_by_all = thresholds.len() == 1;
     let shared = &[thresholds[0]; 64];
@@ -132,10 +108,7 @@ fn pack<T: Copy, C: Compare<T>>(compare: C, packing: &Packing<'_, T>, out: &mut 
         return;
     }
     let mask = last_word_mask(channels);
-    for (pixel, out) in values
-        .chunks_exact(channels)
-        .zip(out.chunks_exact_mut(words))
-    {
+    for (pixel, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(words)) {
         for (index, (values, out)) in pixel.chunks(64).zip(out.iter_mut()).enumerate() {
             let thresholds = if shared_by_all {
                 &shared[..values.len()]
@@ -218,18 +191,14 @@ mod x86_64 {
     });
     // There is no "at least" for integers before AVX-512: the complement of "less".
     by_vectors!(V2, i32, 4, |values, thresholds| {
-        let (values, thresholds) = (
-            _mm_loadu_si128(values.cast()),
-            _mm_loadu_si128(thresholds.cast()),
-        );
+        let (values, thresholds) =
+            (_mm_loadu_si128(values.cast()), _mm_loadu_si128(thresholds.cast()));
         let less = _mm_cmplt_epi32(values, thresholds);
         _mm_movemask_ps(_mm_castsi128_ps(less)) as u64 ^ low_mask(4)
     });
     by_vectors!(Avx2, i32, 8, |values, thresholds| {
-        let (values, thresholds) = (
-            _mm256_loadu_si256(values.cast()),
-            _mm256_loadu_si256(thresholds.cast()),
-        );
+        let (values, thresholds) =
+            (_mm256_loadu_si256(values.cast()), _mm256_loadu_si256(thresholds.cast()));
         let less = _mm256_cmpgt_epi32(thresholds, values);
         _mm256_movemask_ps(_mm256_castsi256_ps(less)) as u64 ^ low_mask(8)
     });
@@ -322,23 +291,12 @@ mod tests {
             1.0,
             -1.0,
         ];
-        prop_oneof![
-            prop::sample::select(special.to_vec()),
-            any::<u32>().prop_map(f32::from_bits)
-        ]
+        prop_oneof![prop::sample::select(special.to_vec()), any::<u32>().prop_map(f32::from_bits)]
     }
 
     fn integer() -> impl Strategy<Value = i32> {
         prop_oneof![
-            prop::sample::select(vec![
-                i32::MIN,
-                i32::MIN + 1,
-                -1,
-                0,
-                1,
-                i32::MAX - 1,
-                i32::MAX
-            ]),
+            prop::sample::select(vec![i32::MIN, i32::MIN + 1, -1, 0, 1, i32::MAX - 1, i32::MAX]),
             -9..9,
             any::<i32>()
         ]
@@ -379,11 +337,7 @@ mod tests {
                     let reached = values[pixel * channels + channel] >= threshold(channel);
                     reached != flip.is_some_and(|flip| bit(flip, channel))
                 };
-                assert_eq!(
-                    bit(&out, at),
-                    expected,
-                    "{isa}, pixel {pixel}, channel {channel}"
-                );
+                assert_eq!(bit(&out, at), expected, "{isa}, pixel {pixel}, channel {channel}");
             }
         }
     }
@@ -414,14 +368,8 @@ mod tests {
 
     #[test]
     fn zero_is_high_and_nan_is_low() {
-        let values = [
-            0.0,
-            -0.0,
-            f32::NAN,
-            f32::from_bits(1),
-            -f32::from_bits(1),
-            f32::NEG_INFINITY,
-        ];
+        let values =
+            [0.0, -0.0, f32::NAN, f32::from_bits(1), -f32::from_bits(1), f32::NEG_INFINITY];
         for isa in Isa::available() {
             let mut out = [0];
             pack_f32(isa, &values, 6, &[0.0], None, &mut out);
@@ -434,16 +382,7 @@ mod tests {
     #[test]
     fn extreme_integer_thresholds() {
         let values = [i32::MIN, -1, i32::MAX, i32::MAX - 1, i32::MIN, 7, 7, 7];
-        let thresholds = [
-            i32::MIN,
-            i32::MIN,
-            i32::MAX,
-            i32::MAX,
-            i32::MIN + 1,
-            6,
-            7,
-            8,
-        ];
+        let thresholds = [i32::MIN, i32::MIN, i32::MAX, i32::MAX, i32::MIN + 1, 6, 7, 8];
         for isa in Isa::available() {
             let mut out = [0];
             pack_i32(isa, &values, 8, &thresholds, None, &mut out);

@@ -13,10 +13,7 @@ pub(crate) fn taps_inside(
     extent: usize,
 ) -> Range<usize> {
     let first = pad.saturating_sub(start).div_ceil(dilation);
-    let end = (pad + extent)
-        .saturating_sub(start)
-        .div_ceil(dilation)
-        .min(kernel);
+    let end = (pad + extent).saturating_sub(start).div_ceil(dilation).min(kernel);
     if first < end { first..end } else { 0..0 }
 }
 
@@ -100,10 +97,7 @@ impl BorderClasses {
     /// Kernel rows and kernel columns inside the map.
     fn inside(&self, class: usize) -> [Range<usize>; 2] {
         let columns = self.columns.taps.len();
-        [
-            self.rows.taps[class / columns].clone(),
-            self.columns.taps[class % columns].clone(),
-        ]
+        [self.rows.taps[class / columns].clone(), self.columns.taps[class % columns].clone()]
     }
 
     /// Number of products that count in a sum: taps inside the map times input channels of a group.
@@ -122,21 +116,27 @@ impl BorderClasses {
     /// # Panics
     /// If there is no such class, or if `weights` is too short.
     pub fn weight_sums(&self, class: usize, weights: &[u64]) -> Vec<i32> {
+        self.sums_of_taps(class, &self.tap_ones(weights))
+    }
+
+    /// Number of weights +1 of each tap, `[out_channels][kernel_h][kernel_w]`: what all classes share.
+    pub(crate) fn tap_ones(&self, weights: &[u64]) -> Vec<u32> {
+        (0..self.out_channels * self.kernel[0] * self.kernel[1])
+            .map(|tap| count_ones(weights, tap * self.channels..(tap + 1) * self.channels) as u32)
+            .collect()
+    }
+
+    /// [`BorderClasses::weight_sums`] from [`BorderClasses::tap_ones`].
+    pub(crate) fn sums_of_taps(&self, class: usize, tap_ones: &[u32]) -> Vec<i32> {
         let [rows, columns] = self.inside(class);
         let taps = self.taps(class) as i64;
-        (0..self.out_channels)
+        tap_ones
+            .chunks_exact(self.kernel[0] * self.kernel[1])
             .map(|channel| {
-                let ones: usize = rows
-                    .clone()
-                    .map(|row| {
-                        let tap = |column| {
-                            ((channel * self.kernel[0] + row) * self.kernel[1] + column)
-                                * self.channels
-                        };
-                        count_ones(weights, tap(columns.start)..tap(columns.end))
-                    })
-                    .sum();
-                (2 * ones as i64 - taps) as i32
+                let rows = channel.chunks_exact(self.kernel[1]).take(rows.end).skip(rows.start);
+                let ones: i64 =
+                    rows.flat_map(|row| &row[columns.clone()]).map(|&n| i64::from(n)).sum();
+                (2 * ones - taps) as i32
             })
             .collect()
     }
@@ -172,15 +172,9 @@ mod tests {
         assert_eq!(classes([9, 9], [3, 3], [0; 4]), 1);
         assert_eq!(classes([9, 9], [3, 3], [0, 0, 1, 1]), 4);
         assert_eq!(classes([9, 9], [5, 5], [2; 4]), 25);
-        let strided = ConvGeometry {
-            stride: [2, 2],
-            ..geometry([8, 8], [3, 3], [1; 4])
-        };
+        let strided = ConvGeometry { stride: [2, 2], ..geometry([8, 8], [3, 3], [1; 4]) };
         assert_eq!(BorderClasses::new(&strided).len(), 4);
-        let dilated = ConvGeometry {
-            dilation: [4, 4],
-            ..geometry([9, 9], [3, 3], [4; 4])
-        };
+        let dilated = ConvGeometry { dilation: [4, 4], ..geometry([9, 9], [3, 3], [4; 4]) };
         assert_eq!(BorderClasses::new(&dilated).len(), 9);
     }
 

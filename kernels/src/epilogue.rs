@@ -5,7 +5,9 @@
 //! fused paths give the bits of the operations run one after the other.
 
 mod fused;
+mod pass;
 mod reference;
+mod sequence;
 
 use crate::{Isa, IsaError, words_per_pixel};
 use thiserror::Error;
@@ -238,14 +240,8 @@ impl Epilogue {
             let conflict = |slice| EpilogueError::Conflict { operation, slice };
             match op {
                 EpilogueOp::Channel(_) => {}
-                EpilogueOp::Combine {
-                    operand, broadcast, ..
-                } => {
-                    let kind = if *broadcast {
-                        OperandKind::Pixel
-                    } else {
-                        OperandKind::Map
-                    };
+                EpilogueOp::Combine { operand, broadcast, .. } => {
+                    let kind = if *broadcast { OperandKind::Pixel } else { OperandKind::Map };
                     claim(&mut operands, *operand, kind).map_err(conflict)?;
                 }
                 EpilogueOp::Store { output } => {
@@ -269,12 +265,7 @@ impl Epilogue {
             // SAFETY: the processor has the instruction set, as was made sure above.
             isa => Path::Fused(unsafe { fused::Plan::new(isa, channels, &ops) }),
         };
-        Ok(Self {
-            channels,
-            operands,
-            outputs,
-            path,
-        })
+        Ok(Self { channels, operands, outputs, path })
     }
 
     /// Channels of the maps.
@@ -302,10 +293,7 @@ impl Epilogue {
     }
 
     fn check(&self, values: &[f32], operands: &[&[f32]], outputs: &[OutputSlice<'_>]) {
-        assert!(
-            values.len().is_multiple_of(self.channels),
-            "values are whole pixels"
-        );
+        assert!(values.len().is_multiple_of(self.channels), "values are whole pixels");
         let pixels = values.len() / self.channels;
         assert!(operands.len() >= self.operands.len(), "operands");
         for (kind, operand) in self.operands.iter().zip(operands) {
@@ -393,10 +381,7 @@ mod tests {
 
     /// One constant, or one per channel.
     fn constants(channels: usize) -> impl Strategy<Value = Vec<f32>> {
-        prop_oneof![
-            prop::collection::vec(value(), 1),
-            prop::collection::vec(value(), channels),
-        ]
+        prop_oneof![prop::collection::vec(value(), 1), prop::collection::vec(value(), channels),]
     }
 
     const FUNCTIONS: [UnaryFunction; 15] = [
@@ -475,11 +460,8 @@ mod tests {
     }
 
     fn case() -> impl Strategy<Value = Case> {
-        let channels = prop_oneof![
-            1..9_usize,
-            1..200_usize,
-            prop::sample::select(vec![16, 24, 32, 64, 128]),
-        ];
+        let channels =
+            prop_oneof![1..9_usize, 1..200_usize, prop::sample::select(vec![16, 24, 32, 64, 128]),];
         (channels, 0..70_usize, any::<bool>()).prop_flat_map(|(channels, pixels, broadcast)| {
             let pixels = pixels.min(4000 / channels);
             (
@@ -488,23 +470,11 @@ mod tests {
                 prop::collection::vec(value(), channels),
                 prop::collection::vec(op(channels, broadcast), 0..7),
                 constants(channels),
-                prop::option::of(prop::collection::vec(
-                    any::<u64>(),
-                    words_per_pixel(channels),
-                )),
+                prop::option::of(prop::collection::vec(any::<u64>(), words_per_pixel(channels))),
                 any::<bool>(),
             )
                 .prop_map(move |(values, map, pixel, ops, thresholds, flip, bits)| {
-                    Case {
-                        channels,
-                        values,
-                        map,
-                        pixel,
-                        ops,
-                        thresholds,
-                        flip,
-                        bits,
-                    }
+                    Case { channels, values, map, pixel, ops, thresholds, flip, bits }
                 })
         })
     }
@@ -605,11 +575,7 @@ mod tests {
                 Some(positive) => x * at(positive),
                 None => x,
             },
-            ChannelOp::Step {
-                at_least,
-                low,
-                high,
-            } => {
+            ChannelOp::Step { at_least, low, high } => {
                 if x > 0.0 || (*at_least && x == 0.0) {
                     *high
                 } else {
@@ -648,40 +614,19 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let new = |channels, ops| Epilogue::new(Isa::Scalar, channels, ops).map(|_| ());
         let store = EpilogueOp::Store { output: 3 };
-        let bits = |flip| EpilogueOp::StoreBits {
-            thresholds: vec![0.0],
-            flip,
-            output: 3,
-        };
+        let bits = |flip| EpilogueOp::StoreBits { thresholds: vec![0.0], flip, output: 3 };
         assert_eq!(new(0, vec![]), Err(EpilogueError::NoChannels));
         assert_eq!(
-            new(
-                4,
-                vec![
-                    store.clone(),
-                    EpilogueOp::Channel(ChannelOp::Add(vec![0.0; 3]))
-                ]
-            ),
-            Err(EpilogueError::Constants {
-                operation: 1,
-                found: 3,
-                channels: 4
-            })
+            new(4, vec![store.clone(), EpilogueOp::Channel(ChannelOp::Add(vec![0.0; 3]))]),
+            Err(EpilogueError::Constants { operation: 1, found: 3, channels: 4 })
         );
         assert_eq!(
             new(65, vec![bits(Some(vec![0]))]),
-            Err(EpilogueError::Flips {
-                operation: 0,
-                found: 1,
-                expected: 2
-            })
+            Err(EpilogueError::Flips { operation: 0, found: 1, expected: 2 })
         );
         assert_eq!(
             new(4, vec![store, bits(None)]),
-            Err(EpilogueError::Conflict {
-                operation: 1,
-                slice: 3
-            })
+            Err(EpilogueError::Conflict { operation: 1, slice: 3 })
         );
     }
 

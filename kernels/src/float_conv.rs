@@ -82,8 +82,7 @@ impl FloatConv {
         geometry: ConvGeometry,
         weights: FloatWeights<'_>,
     ) -> Result<Self, GeometryError> {
-        isa.require()
-            .map_err(|error| GeometryError(error.to_string()))?;
+        isa.require().map_err(|error| GeometryError(error.to_string()))?;
         geometry.validate()?;
         let count = geometry.out_channels * geometry.products();
         weights.check_len(count)?;
@@ -103,10 +102,7 @@ impl FloatConv {
         let [top, left, bottom, right] = geometry.pads;
         Ok(Self {
             output: geometry.output(),
-            padded: [
-                geometry.input[0] + top + bottom,
-                geometry.input[1] + left + right,
-            ],
+            padded: [geometry.input[0] + top + bottom, geometry.input[1] + left + right],
             geometry,
             kernel,
         })
@@ -137,11 +133,7 @@ impl FloatConv {
     /// Floats of scratch that [`prepare`](Self::prepare) fills; 0 without padding, when the input is
     /// read in place.
     pub fn scratch_len(&self) -> usize {
-        if self.geometry.pads == [0; 4] {
-            0
-        } else {
-            self.source_len()
-        }
+        if self.geometry.pads == [0; 4] { 0 } else { self.source_len() }
     }
 
     /// Floats of the map that [`accumulate`](Self::accumulate) reads.
@@ -180,10 +172,7 @@ impl FloatConv {
     /// If a slice has another length than the layer asks for, or a row is outside.
     pub fn accumulate(&self, source: &[f32], rows: Range<usize>, out: &mut [f32]) {
         assert_eq!(source.len(), self.source_len(), "padded input map");
-        assert!(
-            rows.start <= rows.end && rows.end <= self.output[0],
-            "output rows"
-        );
+        assert!(rows.start <= rows.end && rows.end <= self.output[0], "output rows");
         assert_eq!(
             out.len(),
             rows.len() * self.output[1] * self.geometry.out_channels,
@@ -227,14 +216,7 @@ mod tests {
 
     fn geometry() -> impl Strategy<Value = ConvGeometry> {
         let sizes = (1..24_usize, 1..70_usize, 1..9_usize, 1..24_usize);
-        let window = (
-            1..5_usize,
-            1..5_usize,
-            1..4_usize,
-            1..4_usize,
-            1..3_usize,
-            1..3_usize,
-        );
+        let window = (1..5_usize, 1..5_usize, 1..4_usize, 1..4_usize, 1..3_usize, 1..3_usize);
         let pads = prop::array::uniform4(0..3_usize);
         let groups = prop_oneof![3 => Just(1_usize), 1 => 2..6_usize, 1 => Just(0)];
         (sizes, window, pads, groups).prop_filter_map(
@@ -265,9 +247,7 @@ mod tests {
         let mut state = seed;
         (0..len)
             .map(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(99);
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
                 (state >> 40) as f32 / (1 << 23) as f32 - 1.0
             })
             .collect()
@@ -429,12 +409,7 @@ mod tests {
         for isa in Isa::available() {
             let found = run(isa, &geometry, FloatWeights::F32(&[1.0, x]), &[-1.0, x]);
             assert_eq!(found, [2.0 / 4096.0 + 1.0 / 16_777_216.0], "{isa}");
-            let zero = run(
-                isa,
-                &geometry,
-                FloatWeights::F32(&[0.0, 0.0]),
-                &[-1.0, -1.0],
-            );
+            let zero = run(isa, &geometry, FloatWeights::F32(&[0.0, 0.0]), &[-1.0, -1.0]);
             assert_eq!(zero[0].to_bits(), 0, "{isa}");
         }
     }
@@ -446,10 +421,7 @@ mod tests {
         };
         assert_eq!(new(dense(2, 2), &[0.0; 4]), Ok(()));
         let error = new(dense(2, 2), &[0.0; 3]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "convolution weights are 3 floats, expected 4"
-        );
+        assert_eq!(error.to_string(), "convolution weights are 3 floats, expected 4");
         assert!(new(dense(0, 2), &[]).is_err());
         let signs = FloatConv::new(Isa::Scalar, dense(65, 1), FloatWeights::Signs(&[0]));
         assert_eq!(

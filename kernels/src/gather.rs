@@ -33,10 +33,7 @@ struct Axis {
 }
 
 impl Axis {
-    const SINGLE: Self = Self {
-        extent: 1,
-        stride: 0,
-    };
+    const SINGLE: Self = Self { extent: 1, stride: 0 };
 }
 
 /// Panics if the gather leaves the input. Sums in i128 cannot overflow: extents that multiply to the
@@ -48,10 +45,7 @@ fn check_reach(len: usize, dims: &[usize], strides: &[isize], offset: usize) {
         least += reach.min(0);
         most += reach.max(0);
     }
-    assert!(
-        least >= 0 && most < len as i128,
-        "gather reads elements {least} to {most} of {len}"
-    );
+    assert!(least >= 0 && most < len as i128, "gather reads elements {least} to {most} of {len}");
 }
 
 /// The loops without those of one turn, and with neighbours that walk the input evenly as one.
@@ -63,10 +57,7 @@ fn merged_axes(dims: &[usize], strides: &[isize]) -> Vec<Axis> {
         }
         match axes.last_mut() {
             Some(outer) if outer.stride == stride.saturating_mul(extent as isize) => {
-                *outer = Axis {
-                    extent: outer.extent * extent,
-                    stride,
-                };
+                *outer = Axis { extent: outer.extent * extent, stride };
             }
             _ => axes.push(Axis { extent, stride }),
         }
@@ -96,13 +87,7 @@ fn copy_plane(
                 out.copy_from_slice(&input[start..start + column.extent]);
             }
         } else if row.stride == 1 && column.stride > 0 {
-            transpose(
-                &input[at..],
-                column.stride as usize,
-                row.extent,
-                column.extent,
-                out,
-            );
+            transpose(&input[at..], column.stride as usize, row.extent, column.extent, out);
         } else {
             for (y, out) in out.chunks_exact_mut(column.extent).enumerate() {
                 let mut from = at.wrapping_add_signed(row.stride * y as isize);
@@ -129,9 +114,22 @@ fn transpose(input: &[f32], stride: usize, height: usize, width: usize, out: &mu
                 let y1 = (y0 + BLOCK).min(height);
                 for x0 in (0..width).step_by(BLOCK) {
                     let x1 = (x0 + BLOCK).min(width);
-                    for y in y0..y1 {
-                        for x in x0..x1 {
-                            out[y * width + x] = input[x * stride + y];
+                    if y1 - y0 == BLOCK && x1 - x0 == BLOCK {
+                        let mut block = [[0.0; BLOCK]; BLOCK];
+                        for (x, column) in block.iter_mut().enumerate() {
+                            column.copy_from_slice(&input[(x0 + x) * stride + y0..][..BLOCK]);
+                        }
+                        for y in 0..BLOCK {
+                            let row = &mut out[(y0 + y) * width + x0..][..BLOCK];
+                            for (out, column) in row.iter_mut().zip(&block) {
+                                *out = column[y];
+                            }
+                        }
+                    } else {
+                        for y in y0..y1 {
+                            for x in x0..x1 {
+                                out[y * width + x] = input[x * stride + y];
+                            }
                         }
                     }
                 }
@@ -214,10 +212,7 @@ fn pad_pixels<T: Copy>(
     let (above, rest) = out.split_at_mut(top * row);
     let (inside, below) = rest.split_at_mut(height * row);
     fill(above);
-    for (from, to) in input
-        .chunks_exact(width * elements)
-        .zip(inside.chunks_exact_mut(row))
-    {
+    for (from, to) in input.chunks_exact(width * elements).zip(inside.chunks_exact_mut(row)) {
         let (before, rest) = to.split_at_mut(left * elements);
         let (middle, after) = rest.split_at_mut(width * elements);
         fill(before);
@@ -239,10 +234,7 @@ pub fn concat_channels(inputs: &[(&[f32], usize)], pixels: usize, out: &mut [f32
     for &(input, channels) in inputs {
         assert_eq!(input.len(), pixels * channels, "input map");
         if channels > 0 {
-            for (from, to) in input
-                .chunks_exact(channels)
-                .zip(out.chunks_exact_mut(total))
-            {
+            for (from, to) in input.chunks_exact(channels).zip(out.chunks_exact_mut(total)) {
                 to[first..first + channels].copy_from_slice(from);
             }
         }
@@ -342,14 +334,7 @@ mod tests {
     #[test]
     fn padding_surrounds_a_map() {
         let mut out = [f32::NAN; 16];
-        pad_map(
-            &[1.0, 2.0, 3.0, 4.0],
-            [1, 2],
-            2,
-            [1, 0, 0, 2],
-            -1.0,
-            &mut out,
-        );
+        pad_map(&[1.0, 2.0, 3.0, 4.0], [1, 2], 2, [1, 0, 0, 2], -1.0, &mut out);
         let expected = [[-1.0; 8], [1.0, 2.0, 3.0, 4.0, -1.0, -1.0, -1.0, -1.0]];
         assert_eq!(out, expected.as_flattened());
     }

@@ -91,21 +91,10 @@ impl ConvGeometry {
                 self.groups, self.in_channels, self.out_channels
             ));
         }
-        window_output(
-            self.input,
-            self.kernel,
-            self.stride,
-            self.dilation,
-            self.pads,
-        )?;
+        window_output(self.input, self.kernel, self.stride, self.dilation, self.pads)?;
         let elements = |dims: &[usize]| dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
         let sizes = [
-            elements(&[
-                self.out_channels,
-                self.kernel[0],
-                self.kernel[1],
-                self.in_channels,
-            ]),
+            elements(&[self.out_channels, self.kernel[0], self.kernel[1], self.in_channels]),
             elements(&[
                 self.input[0] + self.pads[0] + self.pads[2],
                 self.input[1] + self.pads[1] + self.pads[3],
@@ -125,14 +114,8 @@ impl ConvGeometry {
     /// # Panics
     /// If the geometry is not valid.
     pub fn output(&self) -> [usize; 2] {
-        window_output(
-            self.input,
-            self.kernel,
-            self.stride,
-            self.dilation,
-            self.pads,
-        )
-        .expect("validated geometry")
+        window_output(self.input, self.kernel, self.stride, self.dilation, self.pads)
+            .expect("validated geometry")
     }
 
     /// Taps of a full window times input channels of a group: the number of products in one sum.
@@ -204,14 +187,8 @@ impl PoolGeometry {
     /// # Panics
     /// If the geometry is not valid.
     pub fn output(&self) -> [usize; 2] {
-        window_output(
-            self.input,
-            self.kernel,
-            self.stride,
-            self.dilation,
-            self.pads,
-        )
-        .expect("validated geometry")
+        window_output(self.input, self.kernel, self.stride, self.dilation, self.pads)
+            .expect("validated geometry")
     }
 }
 

@@ -43,13 +43,8 @@ pub enum IsaError {
 
 impl Isa {
     /// All paths, slowest first.
-    pub const ALL: [Self; 5] = [
-        Self::Scalar,
-        Self::V2,
-        Self::Avx2,
-        Self::Avx512,
-        Self::Avx512Vpopcnt,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Scalar, Self::V2, Self::Avx2, Self::Avx512, Self::Avx512Vpopcnt];
 
     /// The name that `BNN_ISA` and `--isa` take.
     pub fn name(self) -> &'static str {
@@ -64,11 +59,7 @@ impl Isa {
 
     /// Processor features that the path needs and this processor lacks; empty if it can run.
     pub fn missing_features(self) -> Vec<&'static str> {
-        self.features()
-            .into_iter()
-            .filter(|(_, present)| !present)
-            .map(|(name, _)| name)
-            .collect()
+        self.features().into_iter().filter(|(_, present)| !present).map(|(name, _)| name).collect()
     }
 
     /// Whether this processor can run the path.
@@ -78,19 +69,12 @@ impl Isa {
 
     /// The paths this processor can run, slowest first.
     pub fn available() -> Vec<Self> {
-        Self::ALL
-            .into_iter()
-            .filter(|isa| isa.is_available())
-            .collect()
+        Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
     /// The fastest path this processor can run.
     pub fn best() -> Self {
-        Self::ALL
-            .into_iter()
-            .rev()
-            .find(|isa| isa.is_available())
-            .unwrap_or(Self::Scalar)
+        Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
     }
 
     /// This path, if the processor can run it.
@@ -102,10 +86,7 @@ impl Isa {
         if missing.is_empty() {
             Ok(self)
         } else {
-            Err(IsaError::Unavailable {
-                isa: self,
-                missing: missing.join(", "),
-            })
+            Err(IsaError::Unavailable { isa: self, missing: missing.join(", ") })
         }
     }
 
@@ -120,9 +101,7 @@ impl Isa {
             Self::V2 => detect!("ssse3", "sse4.1", "popcnt"),
             Self::Avx2 => detect!("avx2", "fma", "popcnt"),
             Self::Avx512 => {
-                detect!(
-                    "avx2", "fma", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl"
-                )
+                detect!("avx2", "fma", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl")
             }
             Self::Avx512Vpopcnt => detect!(
                 "avx2",

@@ -33,8 +33,8 @@ pub use epilogue::{
     ChannelOp, CombineOp, Epilogue, EpilogueError, EpilogueOp, OutputSlice, UnaryFunction,
 };
 pub use error::KernelError;
-pub use float_environment::DefaultFloatEnvironment;
 pub use float_conv::{FloatConv, FloatWeights};
+pub use float_environment::DefaultFloatEnvironment;
 pub use gather::{concat_channels, gather, pad_map, pad_map_bits};
 pub use geometry::{
     Alphabet, ConvGeometry, GeometryError, PadValue, PoolGeometry, words_per_pixel,

@@ -27,9 +27,7 @@ impl MaxPool {
     /// # Errors
     /// One line about a geometry that makes no sense or an instruction set that this processor lacks.
     pub fn new(isa: Isa, geometry: PoolGeometry) -> Result<Self, GeometryError> {
-        Ok(Self {
-            windows: Windows::new(isa, geometry)?,
-        })
+        Ok(Self { windows: Windows::new(isa, geometry)? })
     }
 
     /// The shape of the layer.
@@ -71,10 +69,7 @@ impl AveragePool {
         geometry: PoolGeometry,
         count_include_pad: bool,
     ) -> Result<Self, GeometryError> {
-        Ok(Self {
-            windows: Windows::new(isa, geometry)?,
-            count_include_pad,
-        })
+        Ok(Self { windows: Windows::new(isa, geometry)?, count_include_pad })
     }
 
     /// The shape of the layer.
@@ -115,6 +110,9 @@ struct Windows {
     isa: Isa,
     geometry: PoolGeometry,
     output: [usize; 2],
+    /// For each output row and column, the taps that lie in the map: position of the first, and their
+    /// number.
+    spans: [Vec<(usize, usize)>; 2],
 }
 
 /// The taps of one window that lie in the map.
@@ -146,32 +144,20 @@ impl Taps {
 
 impl Windows {
     fn new(isa: Isa, geometry: PoolGeometry) -> Result<Self, GeometryError> {
-        isa.require()
-            .map_err(|error| GeometryError(error.to_string()))?;
+        isa.require().map_err(|error| GeometryError(error.to_string()))?;
         geometry.validate()?;
-        Ok(Self {
-            isa,
-            output: geometry.output(),
-            geometry,
-        })
+        let output = geometry.output();
+        let spans = [0, 1].map(|axis| {
+            (0..output[axis]).map(|position| span(&geometry, axis, position)).collect()
+        });
+        Ok(Self { isa, geometry, output, spans })
     }
 
     fn check(&self, input: &[f32], rows: &Range<usize>, out: &[f32]) {
-        let PoolGeometry {
-            channels,
-            input: [height, width],
-            ..
-        } = self.geometry;
+        let PoolGeometry { channels, input: [height, width], .. } = self.geometry;
         assert_eq!(input.len(), height * width * channels, "input map");
-        assert!(
-            rows.start <= rows.end && rows.end <= self.output[0],
-            "output rows"
-        );
-        assert_eq!(
-            out.len(),
-            rows.len() * self.output[1] * channels,
-            "output rows"
-        );
+        assert!(rows.start <= rows.end && rows.end <= self.output[0], "output rows");
+        assert_eq!(out.len(), rows.len() * self.output[1] * channels, "output rows");
     }
 
     /// Calls `visit` with the taps and the output of each window of some rows.
@@ -179,48 +165,37 @@ impl Windows {
     fn each(&self, rows: Range<usize>, out: &mut [f32], mut visit: impl FnMut(Taps, &mut [f32])) {
         let channels = self.geometry.channels;
         for (y, row) in rows.zip(out.chunks_exact_mut(self.output[1] * channels)) {
-            let vertical = self.taps(0, y);
             for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
-                visit(self.window(vertical, self.taps(1, x)), pixel);
+                visit(self.taps(y, x), pixel);
             }
         }
     }
 
-    /// First row (or column) in the map of the window at `position`, and how many follow.
-    fn taps(&self, axis: usize, position: usize) -> (usize, usize) {
-        let PoolGeometry {
-            input,
-            kernel,
-            stride,
-            dilation,
-            pads,
-            ..
-        } = &self.geometry;
-        let (start, dilation) = (position * stride[axis], dilation[axis]);
-        // Tap k lies at start + k * dilation - pad; the first one inside is the first k with
-        // start + k * dilation >= pad, the end is the first with start + k * dilation >= pad + size.
-        let until = |bound: usize| bound.saturating_sub(start).div_ceil(dilation);
-        let first = until(pads[axis]).min(kernel[axis]);
-        let end = until(pads[axis] + input[axis]).min(kernel[axis]);
-        if first == end {
-            return (0, 0);
-        }
-        (start + first * dilation - pads[axis], end - first)
-    }
-
-    fn window(&self, (y, rows): (usize, usize), (x, columns): (usize, usize)) -> Taps {
-        let PoolGeometry {
-            channels,
-            input: [_, width],
-            dilation,
-            ..
-        } = self.geometry;
+    /// The taps in the map of the window at an output row and column.
+    fn taps(&self, y: usize, x: usize) -> Taps {
+        let PoolGeometry { channels, input: [_, width], dilation, .. } = self.geometry;
+        let ((row, rows), (column, columns)) = (self.spans[0][y], self.spans[1][x]);
         Taps {
-            first: (y * width + x) * channels,
+            first: (row * width + column) * channels,
             count: [rows, columns],
             step: [dilation[0] * width * channels, dilation[1] * channels],
         }
     }
+}
+
+/// First row (or column) in the map of the window at `position`, and the number of taps in the map.
+fn span(geometry: &PoolGeometry, axis: usize, position: usize) -> (usize, usize) {
+    let PoolGeometry { input, kernel, stride, dilation, pads, .. } = geometry;
+    let (start, dilation) = (position * stride[axis], dilation[axis]);
+    // Tap k lies at start + k * dilation - pad; the first one inside is the first k with
+    // start + k * dilation >= pad, the end is the first with start + k * dilation >= pad + size.
+    let until = |bound: usize| bound.saturating_sub(start).div_ceil(dilation);
+    let first = until(pads[axis]).min(kernel[axis]);
+    let end = until(pads[axis] + input[axis]).min(kernel[axis]);
+    if first == end {
+        return (0, 0);
+    }
+    (start + first * dilation - pads[axis], end - first)
 }
 
 #[cfg(test)]
@@ -229,19 +204,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn geometry() -> impl Strategy<Value = PoolGeometry> {
-        let sizes = (
-            prop_oneof![1..40_usize, 60..140_usize],
-            1..10_usize,
-            1..10_usize,
-        );
-        let window = (
-            1..5_usize,
-            1..5_usize,
-            1..4_usize,
-            1..4_usize,
-            1..3_usize,
-            1..3_usize,
-        );
+        let sizes = (prop_oneof![1..40_usize, 60..140_usize], 1..10_usize, 1..10_usize);
+        let window = (1..5_usize, 1..5_usize, 1..4_usize, 1..4_usize, 1..3_usize, 1..3_usize);
         (sizes, window, prop::array::uniform4(0..3_usize)).prop_filter_map(
             "every window holds a pixel",
             |((channels, height, width), (kh, kw, sy, sx, dy, dx), pads)| {

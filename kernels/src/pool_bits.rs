@@ -49,30 +49,13 @@ impl MaxPoolBits {
     /// # Panics
     /// If a length does not fit or there are no such rows.
     pub fn run(&self, input: &[u64], rows: Range<usize>, out: &mut [u64]) {
-        let PoolGeometry {
-            input: [height, width],
-            kernel,
-            stride,
-            dilation,
-            pads,
-            ..
-        } = self.geometry;
+        let PoolGeometry { input: [height, width], kernel, stride, dilation, pads, .. } =
+            self.geometry;
         let [out_height, out_width] = self.geometry.output();
         let words = self.flip.len();
-        assert_eq!(
-            input.len(),
-            height * width * words,
-            "words of the input map"
-        );
-        assert!(
-            rows.start <= rows.end && rows.end <= out_height,
-            "rows of the output map"
-        );
-        assert_eq!(
-            out.len(),
-            rows.len() * out_width * words,
-            "words of the output rows"
-        );
+        assert_eq!(input.len(), height * width * words, "words of the input map");
+        assert!(rows.start <= rows.end && rows.end <= out_height, "rows of the output map");
+        assert_eq!(out.len(), rows.len() * out_width * words, "words of the output rows");
         for (y, out) in rows.zip(out.chunks_exact_mut(out_width * words)) {
             let top = y * stride[0];
             let kernel_rows = taps_inside(top, kernel[0], dilation[0], pads[0], height);
@@ -87,14 +70,10 @@ impl MaxPoolBits {
                             left + column * dilation[1] - pads[1],
                         );
                         let pixel = &input[(y * width + x) * words..][..words];
-                        out.iter_mut()
-                            .zip(pixel)
-                            .for_each(|(word, input)| *word |= input);
+                        out.iter_mut().zip(pixel).for_each(|(word, input)| *word |= input);
                     }
                 }
-                out.iter_mut()
-                    .zip(&self.flip)
-                    .for_each(|(word, flip)| *word ^= flip);
+                out.iter_mut().zip(&self.flip).for_each(|(word, flip)| *word ^= flip);
             }
         }
     }
@@ -110,11 +89,7 @@ pub fn concat_bits(inputs: &[(&[u64], usize)], pixels: usize, out: &mut [u64]) {
     let out_words = words_per_pixel(channels);
     assert_eq!(out.len(), pixels * out_words, "words of the joined map");
     for (map, channels) in inputs {
-        assert_eq!(
-            map.len(),
-            pixels * words_per_pixel(*channels),
-            "words of a map to join"
-        );
+        assert_eq!(map.len(), pixels * words_per_pixel(*channels), "words of a map to join");
     }
     if out_words == 0 {
         return;
@@ -148,16 +123,10 @@ mod tests {
         let mut state = seed;
         (0..pixels * words)
             .map(|index| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let sparse = (state ^ state >> 29) & state.rotate_left(17);
                 sparse
-                    & if index % words + 1 == words {
-                        last_word_mask(channels)
-                    } else {
-                        u64::MAX
-                    }
+                    & if index % words + 1 == words { last_word_mask(channels) } else { u64::MAX }
             })
             .collect()
     }

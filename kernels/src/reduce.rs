@@ -25,9 +25,9 @@ pub fn reduce_channels(reduction: Reduction, input: &[f32], channels: usize, out
             Reduction::Mean => sum(pixel) / channels as f32,
             Reduction::Sum => sum(pixel),
             Reduction::Max => maximum(pixel),
-            Reduction::Min => pixel
-                .iter()
-                .fold(f32::INFINITY, |least, &x| if x < least { x } else { least }),
+            Reduction::Min => {
+                pixel.iter().fold(f32::INFINITY, |least, &x| if x < least { x } else { least })
+            }
         };
     }
 }
@@ -42,15 +42,10 @@ pub fn reduce_channels(reduction: Reduction, input: &[f32], channels: usize, out
 pub fn softmax(input: &[f32], channels: usize, log: bool, out: &mut [f32]) {
     check(input, channels);
     assert_eq!(input.len(), out.len(), "output has the size of the input");
-    for (pixel, out) in input
-        .chunks_exact(channels)
-        .zip(out.chunks_exact_mut(channels))
-    {
+    for (pixel, out) in input.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
         let maximum = maximum(pixel);
         if log {
-            let sum = pixel
-                .iter()
-                .fold(0.0, |sum, x| sum + libm::expf(x - maximum));
+            let sum = pixel.iter().fold(0.0, |sum, x| sum + libm::expf(x - maximum));
             let log_sum = libm::logf(sum);
             for (out, x) in out.iter_mut().zip(pixel) {
                 *out = (x - maximum) - log_sum;
@@ -67,10 +62,7 @@ pub fn softmax(input: &[f32], channels: usize, log: bool, out: &mut [f32]) {
 }
 
 fn check(input: &[f32], channels: usize) {
-    assert!(
-        channels > 0 && input.len().is_multiple_of(channels),
-        "input is whole pixels"
-    );
+    assert!(channels > 0 && input.len().is_multiple_of(channels), "input is whole pixels");
 }
 
 /// In channel order from +0. `Iterator::sum` starts at -0.
@@ -79,10 +71,7 @@ fn sum(values: &[f32]) -> f32 {
 }
 
 fn maximum(values: &[f32]) -> f32 {
-    values.iter().fold(
-        f32::NEG_INFINITY,
-        |most, &x| if x > most { x } else { most },
-    )
+    values.iter().fold(f32::NEG_INFINITY, |most, &x| if x > most { x } else { most })
 }
 
 #[cfg(test)]
@@ -110,14 +99,9 @@ mod tests {
         let mut out = [0.0; 6];
         softmax(&input, 3, false, &mut out);
         let e = (-1.0_f64).exp();
-        for (found, expected) in out.iter().zip([
-            1.0 / (1.0 + e),
-            e / (1.0 + e),
-            0.0,
-            1.0 / 3.0,
-            1.0 / 3.0,
-            1.0 / 3.0,
-        ]) {
+        for (found, expected) in
+            out.iter().zip([1.0 / (1.0 + e), e / (1.0 + e), 0.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0])
+        {
             assert!((f64::from(*found) - expected).abs() < 1e-7, "{out:?}");
         }
         let mut logarithms = [0.0; 6];

@@ -132,9 +132,7 @@ mod tests {
             // SAFETY: all slices have the length of `out`, and `count` floats are left of it.
             unsafe {
                 let load = |from: &[f32]| V::load_first(from.as_ptr().add(at), count);
-                load(a)
-                    .mul_add(load(b), load(c))
-                    .store_first(out.as_mut_ptr().add(at), count);
+                load(a).mul_add(load(b), load(c)).store_first(out.as_mut_ptr().add(at), count);
             }
         }
     }

@@ -117,9 +117,7 @@ pub(super) fn channel_operations(
         let tensor = graph.constant(value?)?;
         view.per_channel(size, tensor.shape(), tensor.f32().ok()?)
     };
-    let uniform = |value: Option<ValueId>| -> Option<f32> {
-        uniform_constant(graph, value?)
-    };
+    let uniform = |value: Option<ValueId>| -> Option<f32> { uniform_constant(graph, value?) };
     let one = |operation| Some(vec![operation]);
     let function = |f| one(ChannelOp::Unary(f));
     match &node.op {

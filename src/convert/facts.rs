@@ -53,8 +53,13 @@ pub(super) fn non_negative(graph: &Graph, value: ValueId) -> bool {
         };
         match &node.op {
             Op::Unary(
-                UnaryOp::Relu | UnaryOp::Sigmoid | UnaryOp::HardSigmoid { .. } | UnaryOp::Abs
-                | UnaryOp::Exp | UnaryOp::Sqrt | UnaryOp::Softplus,
+                UnaryOp::Relu
+                | UnaryOp::Sigmoid
+                | UnaryOp::HardSigmoid { .. }
+                | UnaryOp::Abs
+                | UnaryOp::Exp
+                | UnaryOp::Sqrt
+                | UnaryOp::Softplus,
             )
             | Op::Softmax { .. } => {}
             Op::Step { low, high, .. } if *low >= 0.0 && *high >= 0.0 => {}

@@ -5,7 +5,7 @@
 //! are constants. Shapes are worked out on the way, for a batch of one.
 
 use crate::{
-    graph::{Graph, Op, Tensor, ValueId, infer_shapes},
+    graph::{Graph, Op, Tensor, infer_shapes},
     reference::evaluate_node,
 };
 
@@ -90,20 +90,4 @@ fn shape_tensor(shape: &[usize], start: i64, end: Option<i64>) -> Tensor {
     let (start, end) = (clamp(start), clamp(end.unwrap_or(rank)));
     let part = shape.get(start..end).unwrap_or_default();
     Tensor::from_i64(part.iter().map(|&d| d as i64).collect())
-}
-
-/// Makes every use of `from` a use of `to`.
-pub(super) fn replace_uses(graph: &mut Graph, from: ValueId, to: ValueId) {
-    for node in &mut graph.nodes {
-        for input in node.inputs.iter_mut().flatten() {
-            if *input == from {
-                *input = to;
-            }
-        }
-    }
-    for output in &mut graph.outputs {
-        if *output == from {
-            *output = to;
-        }
-    }
 }

@@ -17,6 +17,7 @@ mod fold;
 mod lower;
 mod pads;
 mod report;
+mod rewrite;
 mod signs;
 mod threshold;
 mod units;
@@ -56,15 +57,14 @@ pub struct Conversion {
 /// # Errors
 /// [`ConvertError`], naming the nodes that cannot be converted and why.
 pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion, ConvertError> {
-    let mut notes = report::Notes::default();
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
-    let ambiguous_signs = signs::canonicalise_signs(&mut graph, &mut notes)?;
+    let ambiguous_signs = signs::canonicalise_signs(&mut graph)?;
     units::canonicalise_units(&mut graph);
     pads::move_pads_behind_steps(&mut graph);
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
-    let conversion = lower::lower(&graph, options, &ambiguous_signs, notes)?;
+    let conversion = lower::lower(&graph, options, &ambiguous_signs)?;
     if options.strict
         && let Some(warning) = conversion.report.warnings.first()
     {

@@ -5,28 +5,21 @@
 
 use crate::graph::{Graph, Node, Op, Tensor};
 
-use super::chain::uniform_constant;
+use super::{
+    chain::uniform_constant,
+    rewrite::{Visited, rewrite_nodes},
+};
 
 /// Applies the rewrite wherever it fits.
 pub(super) fn move_pads_behind_steps(graph: &mut Graph) {
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        if let Some((step, pad)) = exchanged(graph, index) {
-            graph.nodes[index] = pad;
-            graph.nodes.insert(index, step);
-            index += 1;
-        }
-        index += 1;
-    }
+    rewrite_nodes(graph, exchanged);
 }
 
-/// The step on the unpadded value and the padding of its result, if node `index` is a step of a
-/// padded value.
-fn exchanged(graph: &mut Graph, index: usize) -> Option<(Node, Node)> {
-    let step = graph.nodes[index].clone();
+/// The step on the unpadded value and the padding of its result, if the node is a step of a padded
+/// value.
+fn exchanged(graph: &mut Graph, visited: &Visited, step: &Node) -> Option<Vec<Node>> {
     let Op::Step { at_least, low, high } = step.op else { return None };
-    let padded = step.input(0)?;
-    let pad = graph.nodes[..index].iter().find(|node| node.outputs.contains(&padded))?.clone();
+    let pad = visited.producer(step.input(0)?)?;
     if pad.op != Op::Pad {
         return None;
     }
@@ -56,7 +49,7 @@ fn exchanged(graph: &mut Graph, index: usize) -> Option<(Node, Node)> {
         inputs,
         outputs: step.outputs.clone(),
     };
-    Some((new_step, new_pad))
+    Some(vec![new_step, new_pad])
 }
 
 /// The amounts of a constant padding for every dimension: `[(before, after)]`, none negative.

@@ -12,26 +12,29 @@
 //! `x >= c` is `x - c >= 0` exactly: with subnormals, a difference of two floats rounds to zero only
 //! if it is zero.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::{BinaryOp, DataType, Graph, Node, Op, UnaryOp, ValueId};
 
 use super::{
-    ConvertError, chain::uniform_constant, facts::non_negative, fold::replace_uses, report::Notes,
+    ConvertError,
+    chain::uniform_constant,
+    facts::non_negative,
+    rewrite::{Visited, replace_uses, rewrite_nodes},
 };
 
-/// Rewrites all spellings; see the module.
+/// Rewrites all spellings; see the module. Returns the results of those that were a bare ONNX
+/// `Sign`, whose value at zero is 0 there and +1 here.
 ///
 /// # Errors
 /// A `Sign` of values that are never negative: it would be 0 or +1, not -1 or +1.
-pub(super) fn canonicalise_signs(
-    graph: &mut Graph,
-    notes: &mut Notes,
-) -> Result<HashSet<ValueId>, ConvertError> {
+pub(super) fn canonicalise_signs(graph: &mut Graph) -> Result<HashSet<ValueId>, ConvertError> {
+    rewrite_nodes(graph, |graph, visited, node| {
+        step_of_comparison(graph, visited, node)
+            .or_else(|| step_of_double_sign(graph, visited, node))
+            .or_else(|| step_of_bipolar_quant(graph, node))
+    });
     let mut ambiguous = HashSet::new();
-    rewrite_nodes(graph, |graph, index| rewrite_comparison(graph, index));
-    rewrite_nodes(graph, |graph, index| rewrite_double_sign(graph, index));
-    rewrite_nodes(graph, |graph, index| rewrite_bipolar_quant(graph, index));
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
         if node.op != Op::Unary(UnaryOp::Sign) {
@@ -48,46 +51,16 @@ pub(super) fn canonicalise_signs(
         graph.nodes[index].op = Op::Step { at_least: true, low: -1.0, high: 1.0 };
     }
     collapse_straight_through(graph);
-    let _ = notes;
     Ok(ambiguous)
 }
 
-/// What a rewrite of one node does: perhaps a node to insert before it, and its new operator and
-/// first operand.
-struct Rewrite {
-    before: Option<Node>,
-    op: Op,
-    input: ValueId,
-}
-
-/// Applies a rewrite wherever it fits; the results keep their ids.
-fn rewrite_nodes(
-    graph: &mut Graph,
-    rewrite: impl Fn(&mut Graph, usize) -> Option<Rewrite>,
-) {
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        if let Some(found) = rewrite(graph, index) {
-            graph.nodes[index].op = found.op;
-            graph.nodes[index].inputs = vec![Some(found.input)];
-            if let Some(node) = found.before {
-                graph.nodes.insert(index, node);
-                index += 1;
-            }
-        }
-        index += 1;
-    }
-}
-
-/// The node that computes a value.
-fn producer(graph: &Graph, value: ValueId) -> Option<&Node> {
-    graph.nodes.iter().find(|node| node.outputs.contains(&value))
+/// The node with another operator on one operand; its results keep their ids.
+fn replaced(node: &Node, op: Op, input: ValueId) -> Node {
+    Node { op, inputs: vec![Some(input)], ..node.clone() }
 }
 
 /// `Where` or `Cast` of a comparison with a constant.
-fn rewrite_comparison(graph: &mut Graph, index: usize) -> Option<Rewrite> {
-    let node = &graph.nodes[index];
-    let condition = node.input(0)?;
+fn step_of_comparison(graph: &mut Graph, visited: &Visited, node: &Node) -> Option<Vec<Node>> {
     let (if_true, if_false) = match &node.op {
         Op::Where => {
             (uniform_constant(graph, node.input(1)?)?, uniform_constant(graph, node.input(2)?)?)
@@ -95,7 +68,7 @@ fn rewrite_comparison(graph: &mut Graph, index: usize) -> Option<Rewrite> {
         Op::Cast { to: DataType::F32 } => (1.0, 0.0),
         _ => return None,
     };
-    let comparison = producer(graph, condition)?;
+    let comparison = visited.producer(node.input(0)?)?;
     let Op::Binary(mut op) = comparison.op else { return None };
     let (mut x, mut c) = (comparison.input(0)?, comparison.input(1)?);
     if graph.constant(x).is_some() {
@@ -120,71 +93,71 @@ fn rewrite_comparison(graph: &mut Graph, index: usize) -> Option<Rewrite> {
     };
     let op = Op::Step { at_least, low, high };
     if uniform_constant(graph, c) == Some(0.0) {
-        return Some(Rewrite { before: None, op, input: x });
+        return Some(vec![replaced(node, op, x)]);
     }
-    let name = format!("{}.shift", graph.nodes[index].name);
+    let name = format!("{}.shift", node.name);
     let shifted = graph.add_value(name.clone());
-    let before = Node {
+    let difference = Node {
         name,
         op: Op::Binary(BinaryOp::Sub),
         inputs: vec![Some(x), Some(c)],
         outputs: vec![shifted],
     };
-    Some(Rewrite { before: Some(before), op, input: shifted })
+    Some(vec![difference, replaced(node, op, shifted)])
 }
 
 /// `Sign(Sign(x) + c)` with `0 < |c| < 1`: the shift only decides what zero becomes.
-fn rewrite_double_sign(graph: &mut Graph, index: usize) -> Option<Rewrite> {
-    let node = &graph.nodes[index];
+fn step_of_double_sign(graph: &Graph, visited: &Visited, node: &Node) -> Option<Vec<Node>> {
     if node.op != Op::Unary(UnaryOp::Sign) {
         return None;
     }
-    let sum = producer(graph, node.input(0)?)?;
-    let (inner, shift) = match (&sum.op, sum.input(0)?, sum.input(1)?) {
-        (Op::Binary(BinaryOp::Add), a, b) => match uniform_constant(graph, b) {
+    let sum = visited.producer(node.input(0)?)?;
+    let (inner, shift) = match (&sum.op, sum.input(0)?, sum.input(1)) {
+        (Op::Binary(BinaryOp::Add), a, Some(b)) => match uniform_constant(graph, b) {
             Some(shift) => (a, shift),
             None => (b, uniform_constant(graph, a)?),
         },
-        (Op::Binary(BinaryOp::Sub), a, b) => (a, -uniform_constant(graph, b)?),
+        (Op::Binary(BinaryOp::Sub), a, Some(b)) => (a, -uniform_constant(graph, b)?),
         _ => return None,
     };
-    let inner = producer(graph, inner)?;
+    let inner = visited.producer(inner)?;
     if inner.op != Op::Unary(UnaryOp::Sign) || shift == 0.0 || shift.abs() >= 1.0 {
         return None;
     }
     let op = Op::Step { at_least: shift > 0.0, low: -1.0, high: 1.0 };
-    Some(Rewrite { before: None, op, input: inner.input(0)? })
+    Some(vec![replaced(node, op, inner.input(0)?)])
 }
 
 /// QONNX `BipolarQuant` with one scale.
-fn rewrite_bipolar_quant(graph: &mut Graph, index: usize) -> Option<Rewrite> {
-    let node = &graph.nodes[index];
+fn step_of_bipolar_quant(graph: &Graph, node: &Node) -> Option<Vec<Node>> {
     if node.op != Op::BipolarQuant {
         return None;
     }
     let scale = uniform_constant(graph, node.input(1)?)?;
     let op = Op::Step { at_least: true, low: -scale, high: scale };
-    Some(Rewrite { before: None, op, input: node.input(0)? })
+    Some(vec![replaced(node, op, node.input(0)?)])
 }
 
 /// `(s - o) + o`, where `s` is a step: what a straight-through estimator leaves in a traced graph.
 /// In exact arithmetic, and for ±1 in floats, it is `s`.
 fn collapse_straight_through(graph: &mut Graph) {
-    for index in 0..graph.nodes.len() {
-        let node = &graph.nodes[index];
-        if node.op != Op::Binary(BinaryOp::Add) {
-            continue;
+    let mut replacements = HashMap::new();
+    rewrite_nodes(graph, |_, visited, node| {
+        if node.op == Op::Binary(BinaryOp::Add)
+            && let (Some(a), Some(b)) = (node.input(0), node.input(1))
+        {
+            let step = [(a, b), (b, a)].into_iter().find_map(|(difference, o)| {
+                let difference = visited.producer(difference)?;
+                let fits =
+                    difference.op == Op::Binary(BinaryOp::Sub) && difference.input(1) == Some(o);
+                let step = difference.input(0).filter(|_| fits)?;
+                matches!(visited.producer(step)?.op, Op::Step { .. }).then_some(step)
+            });
+            if let Some(step) = step {
+                replacements.insert(node.output(), step);
+            }
         }
-        let (Some(a), Some(b)) = (node.input(0), node.input(1)) else { continue };
-        let sum = node.output();
-        let step = [(a, b), (b, a)].into_iter().find_map(|(difference, o)| {
-            let node = producer(graph, difference)?;
-            let is_difference = node.op == Op::Binary(BinaryOp::Sub) && node.input(1) == Some(o);
-            let step = node.input(0).filter(|_| is_difference)?;
-            matches!(producer(graph, step)?.op, Op::Step { .. }).then_some(step)
-        });
-        if let Some(step) = step {
-            replace_uses(graph, sum, step);
-        }
-    }
+        None
+    });
+    replace_uses(graph, &replacements);
 }

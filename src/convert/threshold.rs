@@ -186,21 +186,25 @@ mod tests {
         assert_eq!(above.threshold.at, 1);
         let odd = Lattice { low: -3, high: 3, step: 2 };
         let parity = integer_threshold(&[], Comparison::Above, odd, 0).unwrap();
-        assert_eq!(parity, IntegerSearch {
-            threshold: IntegerThreshold { at: 1, decreasing: false },
-            reaches_zero: false
-        });
+        assert_eq!(
+            parity,
+            IntegerSearch {
+                threshold: IntegerThreshold { at: 1, decreasing: false },
+                reaches_zero: false
+            }
+        );
         assert_eq!(float_threshold(&[], Comparison::AtLeast, 0).unwrap().at, 0.0);
         assert_eq!(float_threshold(&[], Comparison::Above, 0).unwrap().at, f32::from_bits(1));
     }
 
     #[test]
     fn constant_channels() {
-        let zero_gamma =
-            |beta| [ChannelOp::Multiply(vec![0.0]), ChannelOp::Add(vec![beta])];
-        for (beta, expected) in
-            [(0.5, IntegerThreshold::ALWAYS), (-0.5, IntegerThreshold::NEVER), (0.0, IntegerThreshold::ALWAYS)]
-        {
+        let zero_gamma = |beta| [ChannelOp::Multiply(vec![0.0]), ChannelOp::Add(vec![beta])];
+        for (beta, expected) in [
+            (0.5, IntegerThreshold::ALWAYS),
+            (-0.5, IntegerThreshold::NEVER),
+            (0.0, IntegerThreshold::ALWAYS),
+        ] {
             let found = integer_threshold(&zero_gamma(beta), Comparison::AtLeast, all(-9, 9), 0);
             assert_eq!(found.unwrap().threshold, expected, "beta {beta}");
         }

@@ -110,7 +110,8 @@ fn distinct_values(row: &[f32]) -> Vec<(f32, usize)> {
     for &weight in &sorted {
         // -0.0 and +0.0 are one value.
         let weight = weight + 0.0;
-        let same_group = start.is_some_and(|s| weight - s <= TOLERANCE * largest.min(weight.abs().max(s.abs())));
+        let same_group =
+            start.is_some_and(|s| weight - s <= TOLERANCE * largest.min(weight.abs().max(s.abs())));
         if !same_group {
             if groups.len() == ENOUGH {
                 break;

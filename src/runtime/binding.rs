@@ -119,7 +119,8 @@ impl Binding {
                 return Source { located, gap: 0, offset: 0 };
             };
             let gap = cuts.partition_point(|cut| cut.start <= start);
-            let begin = gap.checked_sub(1).map_or(0, |before| cuts[before].start + cuts[before].words);
+            let begin =
+                gap.checked_sub(1).map_or(0, |before| cuts[before].start + cuts[before].words);
             Source { located, gap, offset: start - begin }
         };
         let reads = reads.iter().map(source).collect();
@@ -179,7 +180,9 @@ impl Reads<'_> {
     pub(crate) fn f32(&self, index: usize) -> &[f32] {
         let Source { located, gap, offset } = self.sources[index];
         match located.place {
-            Place::Arena(_) => &bytemuck::cast_slice(&self.gaps[gap][offset..][..located.words()])[..located.len],
+            Place::Arena(_) => {
+                &bytemuck::cast_slice(&self.gaps[gap][offset..][..located.words()])[..located.len]
+            }
             Place::Input(port) => self.inputs[port],
             Place::Output(_) => unreachable!("outputs of the network are read by no step"),
         }

@@ -106,7 +106,8 @@ fn total_bytes(program: &Program, ids: &[BufferId]) -> Result<usize, RunError> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
-    ids.iter().try_fold(0_usize, |sum, &id| Ok(sum.saturating_add(buffer_bytes(program.buffer(id))?)))
+    ids.iter()
+        .try_fold(0_usize, |sum, &id| Ok(sum.saturating_add(buffer_bytes(program.buffer(id))?)))
 }
 
 /// Where everything lies.
@@ -172,11 +173,6 @@ impl Layout {
         for (step, &offset) in of_step.into_iter().zip(scratch_offsets) {
             scratch[step] = Some(offset..offset + works[step].scratch_words());
         }
-        Ok(Self {
-            buffers,
-            scratch,
-            arena_words: placement.total,
-            live_words: placement.peak,
-        })
+        Ok(Self { buffers, scratch, arena_words: placement.total, live_words: placement.peak })
     }
 }

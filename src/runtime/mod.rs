@@ -5,9 +5,7 @@
 //! with the other sessions of the model), the arena of feature maps, and threads if it is given any.
 //!
 //! The results do not depend on the instruction set, the number of threads or the size of the
-//! batch: they are the same to the bit. (The exception is float convolutions on
-//! [`Isa::V2`](crate::Isa::V2), which has no fused multiply-add instruction, where `bnn_kernels` says
-//! so.)
+//! batch: they are the same to the bit.
 
 mod access;
 mod arena;

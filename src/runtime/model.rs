@@ -112,8 +112,8 @@ impl Model {
     }
 
     fn from_file(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        let program = format::read(bytes)
-            .map_err(|source| Error::Model { path: path.to_owned(), source })?;
+        let program =
+            format::read(bytes).map_err(|source| Error::Model { path: path.to_owned(), source })?;
         Ok(Self::new(program, bytes.len()))
     }
 

@@ -74,15 +74,14 @@ impl SessionOptions {
             options.isa = Some(name.parse::<Isa>()?.require()?);
         }
         if let Some(text) = threads.filter(|text| !text.is_empty()) {
-            options.threads = text
-                .parse()
-                .ok()
-                .filter(|&threads| threads <= Self::MAXIMUM_THREADS)
-                .ok_or_else(|| RunError::Environment {
-                    variable: "BNN_THREADS",
-                    value: text.to_owned(),
-                    expected: "a number from 0 to 1024",
-                })?;
+            options.threads =
+                text.parse().ok().filter(|&threads| threads <= Self::MAXIMUM_THREADS).ok_or_else(
+                    || RunError::Environment {
+                        variable: "BNN_THREADS",
+                        value: text.to_owned(),
+                        expected: "a number from 0 to 1024",
+                    },
+                )?;
         }
         Ok(options)
     }

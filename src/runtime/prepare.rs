@@ -231,11 +231,8 @@ impl Preparation<'_> {
         info.kernel = kernel.kernel_name();
         info.macs = geometry.macs();
         info.weight_bytes = kernel.packed_bytes();
-        let affine = conv
-            .affine
-            .as_ref()
-            .map(|terms| self.affine(terms, &geometry, weights))
-            .transpose()?;
+        let affine =
+            conv.affine.as_ref().map(|terms| self.affine(terms, &geometry, weights)).transpose()?;
         let consumer = match output {
             BinaryOutput::Threshold { thresholds, flip, .. } if affine.is_none() => {
                 Consumer::Threshold {
@@ -370,9 +367,7 @@ impl Preparation<'_> {
                     outputs - 1
                 };
                 Ok(match op {
-                    EpilogueOp::Channel(op) => {
-                        kernels::EpilogueOp::Channel(self.channel_op(op)?)
-                    }
+                    EpilogueOp::Channel(op) => kernels::EpilogueOp::Channel(self.channel_op(op)?),
                     EpilogueOp::Combine { op, operand } => {
                         let operand = self.program.buffer(*operand);
                         let pixel = [operand.height, operand.width] == [1, 1];
@@ -390,10 +385,7 @@ impl Preparation<'_> {
                     EpilogueOp::StoreBits { thresholds, flip, .. } => {
                         kernels::EpilogueOp::StoreBits {
                             thresholds: self.f32(*thresholds)?.into_owned(),
-                            flip: flip
-                                .map(|id| self.bits(id))
-                                .transpose()?
-                                .map(<[u64]>::to_vec),
+                            flip: flip.map(|id| self.bits(id)).transpose()?.map(<[u64]>::to_vec),
                             output: next_output(),
                         }
                     }
@@ -489,7 +481,11 @@ impl Preparation<'_> {
 
     fn wrong_kind(&self, id: TensorId, expected: &str) -> RunError {
         let tensor = self.program.tensor(id);
-        self.refuse(format!("tensor '{}' holds {:?}, expected {expected}", tensor.name, tensor.kind()))
+        self.refuse(format!(
+            "tensor '{}' holds {:?}, expected {expected}",
+            tensor.name,
+            tensor.kind()
+        ))
     }
 
     fn refuse(&self, reason: impl ToString) -> RunError {

@@ -11,12 +11,7 @@ use bnn_kernels::{
     OutputSlice, Reduction, i32_to_f32, pack_i32, reduce_channels, words_per_pixel,
 };
 
-use super::{
-    RunError,
-    binding::Reads,
-    few::Few,
-    memory::LINE,
-};
+use super::{RunError, binding::Reads, few::Few, memory::LINE};
 
 /// Bytes of accumulators at a time: with as many bytes of floats, the operands and the outputs
 /// beside them, they stay within the first-level cache or just above it.
@@ -157,8 +152,7 @@ impl RowStep {
                 let len = self.row_len(output);
                 part(output, within.start * len..within.end * len)
             });
-            let mut parts: Few<OutputSlice<'_>> =
-                Few::collect(parts, || OutputSlice::F32(&mut []));
+            let mut parts: Few<OutputSlice<'_>> = Few::collect(parts, || OutputSlice::F32(&mut []));
             self.run_chunk(isa, reads, scratch, chunk.clone(), &mut parts, temporary);
             start = chunk.end;
         }

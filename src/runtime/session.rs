@@ -104,11 +104,7 @@ impl Session {
     /// [`Error::Run`] with [`RunError::InputCount`] or [`RunError::OutputCount`] for a wrong number of
     /// slices, [`RunError::Length`] or [`RunError::Batch`] for wrong lengths, and
     /// [`RunError::NonFinite`] for an input that holds an infinity or a NaN.
-    pub fn run_into(
-        &mut self,
-        inputs: &[&[f32]],
-        outputs: &mut [&mut [f32]],
-    ) -> Result<(), Error> {
+    pub fn run_into(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), Error> {
         let batch = self.check(inputs, outputs)?;
         // As many images as there are threads, or a multiple of that, are shared out whole; the rows
         // of each remaining one are split.

@@ -21,9 +21,7 @@ pub(super) struct AlignedBuffer {
 impl AlignedBuffer {
     /// Zeros: at least `len` elements, up to the end of a line.
     pub(super) fn zeroed<T: Pod>(len: usize) -> Self {
-        Self {
-            lines: vec![Line::zeroed(); (len * size_of::<T>()).div_ceil(size_of::<Line>())],
-        }
+        Self { lines: vec![Line::zeroed(); (len * size_of::<T>()).div_ceil(size_of::<Line>())] }
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -52,10 +52,7 @@ pub(super) struct Lut4<S> {
 
 impl<S> Lut4<S> {
     pub(super) fn new(simd: S, geometry: &ConvGeometry) -> Self {
-        Self {
-            simd,
-            parts: schedule(&runs::<u8>(geometry)),
-        }
+        Self { simd, parts: schedule(&runs::<u8>(geometry)) }
     }
 }
 
@@ -81,13 +78,7 @@ fn schedule(runs: &[Run]) -> Vec<Vec<Segment>> {
             } else {
                 part
             };
-            part.push(Segment {
-                run: Run {
-                    offset: run.offset + start,
-                    steps,
-                },
-                widen: false,
-            });
+            part.push(Segment { run: Run { offset: run.offset + start, steps }, widen: false });
             in_u8 += steps;
             in_u16 += steps;
         }
@@ -206,20 +197,8 @@ macro_rules! lut4 {
     };
 }
 
-lut4!(
-    V2,
-    "ssse3,sse4.1,popcnt",
-    16,
-    [1, 2, 3, 4, 5, 6],
-    ["lut4-v2-6x1", "lut4-v2-6x2"]
-);
-lut4!(
-    Avx2,
-    "avx2,popcnt",
-    32,
-    [1, 2, 3, 4, 5, 6],
-    ["lut4-avx2-6x1", "lut4-avx2-6x2"]
-);
+lut4!(V2, "ssse3,sse4.1,popcnt", 16, [1, 2, 3, 4, 5, 6], ["lut4-v2-6x1", "lut4-v2-6x2"]);
+lut4!(Avx2, "avx2,popcnt", 32, [1, 2, 3, 4, 5, 6], ["lut4-avx2-6x1", "lut4-avx2-6x2"]);
 lut4!(
     Avx512,
     "avx2,popcnt,avx512f,avx512bw,avx512dq,avx512vl",

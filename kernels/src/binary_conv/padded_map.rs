@@ -26,9 +26,8 @@ impl Unit for u8 {
     const BITS: usize = 4;
 
     fn spread(words: &[u64], units: &mut [Self]) {
-        for (pair, byte) in units
-            .chunks_exact_mut(2)
-            .zip(words.iter().flat_map(|w| w.to_le_bytes()))
+        for (pair, byte) in
+            units.chunks_exact_mut(2).zip(words.iter().flat_map(|w| w.to_le_bytes()))
         {
             pair.copy_from_slice(&[byte << 4, byte & 0xf0]);
         }
@@ -67,12 +66,7 @@ pub(super) struct PaddedMap {
 
 impl PaddedMap {
     pub(super) fn new<U: Unit>(geometry: &ConvGeometry, pad: bool) -> Self {
-        let ConvGeometry {
-            input,
-            pads: [top, left, bottom, right],
-            groups,
-            ..
-        } = *geometry;
+        let ConvGeometry { input, pads: [top, left, bottom, right], groups, .. } = *geometry;
         let channels = geometry.in_channels / groups;
         Self {
             input,
@@ -116,17 +110,13 @@ impl PaddedMap {
             for (y, row) in plane.chunks_exact_mut(row).enumerate() {
                 let y = y.wrapping_sub(self.top);
                 if y >= self.input[0] {
-                    row.chunks_exact_mut(self.units)
-                        .for_each(|pixel| pixel.copy_from_slice(&pad));
+                    row.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
                     continue;
                 }
                 let (left, rest) = row.split_at_mut(self.left * self.units);
                 let (inside, right) = rest.split_at_mut(self.input[1] * self.units);
-                left.chunks_exact_mut(self.units)
-                    .for_each(|pixel| pixel.copy_from_slice(&pad));
-                right
-                    .chunks_exact_mut(self.units)
-                    .for_each(|pixel| pixel.copy_from_slice(&pad));
+                left.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
+                right.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
                 let row = self.input[1] * self.words;
                 self.fill_row(&input[y * row..][..row], group, inside);
             }
@@ -142,10 +132,7 @@ impl PaddedMap {
         let first = group * self.channels;
         let mut units = [U::zeroed(); 16];
         let units = &mut units[..64 / U::BITS];
-        for (pixel, out) in row
-            .chunks_exact(self.words)
-            .zip(out.chunks_exact_mut(self.units))
-        {
+        for (pixel, out) in row.chunks_exact(self.words).zip(out.chunks_exact_mut(self.units)) {
             for (index, out) in out.chunks_mut(units.len()).enumerate() {
                 let count = (self.channels - index * 64).min(64);
                 U::spread(&[extract(pixel, first + index * 64, count)], units);

@@ -19,10 +19,7 @@ pub(super) struct PopcountLanes<S> {
 
 impl<S> PopcountLanes<S> {
     pub(super) fn new(simd: S, geometry: &ConvGeometry) -> Self {
-        Self {
-            simd,
-            runs: runs::<u32>(geometry),
-        }
+        Self { simd, runs: runs::<u32>(geometry) }
     }
 }
 
@@ -119,10 +116,5 @@ popcount_lanes!(
 popcount_lanes!(
     super::vector::EmulatedVpopcnt,
     "avx2,popcnt,avx512f,avx512bw,avx512dq,avx512vl",
-    [
-        "emulated-6x1",
-        "emulated-6x2",
-        "emulated-6x3",
-        "emulated-6x4"
-    ]
+    ["emulated-6x1", "emulated-6x2", "emulated-6x3", "emulated-6x4"]
 );

@@ -21,24 +21,13 @@ impl Reference {
         alphabet: Alphabet,
         weights: &[u64],
     ) -> Self {
-        Self {
-            geometry: geometry.clone(),
-            pad,
-            alphabet,
-            weights: weights.to_vec(),
-        }
+        Self { geometry: geometry.clone(), pad, alphabet, weights: weights.to_vec() }
     }
 
     /// `sum of s_w * x` for one output pixel and channel.
     fn sum(&self, input: &[u64], y: usize, x: usize, channel: usize) -> i32 {
-        let ConvGeometry {
-            input: [height, width],
-            kernel,
-            stride,
-            dilation,
-            pads,
-            ..
-        } = self.geometry;
+        let ConvGeometry { input: [height, width], kernel, stride, dilation, pads, .. } =
+            self.geometry;
         let group_in = self.geometry.in_channels / self.geometry.groups;
         let group_out = self.geometry.out_channels / self.geometry.groups;
         let first = channel / group_out * group_in;
@@ -66,11 +55,7 @@ impl Reference {
                         (false, Alphabet::PlusMinus) => -1,
                         (false, Alphabet::ZeroOne) => 0,
                     };
-                    let weight = if bit(&self.weights, tap * group_in + c) {
-                        1
-                    } else {
-                        -1
-                    };
+                    let weight = if bit(&self.weights, tap * group_in + c) { 1 } else { -1 };
                     sum += weight * value;
                 }
             }

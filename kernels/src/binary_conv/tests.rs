@@ -21,14 +21,7 @@ impl Noise {
         let words = words_per_pixel(channels);
         let mask = crate::bit_string::last_word_mask(channels);
         (0..height * width * words)
-            .map(|at| {
-                self.word()
-                    & if at % words + 1 == words {
-                        mask
-                    } else {
-                        u64::MAX
-                    }
-            })
+            .map(|at| self.word() & if at % words + 1 == words { mask } else { u64::MAX })
             .collect()
     }
 
@@ -49,11 +42,11 @@ fn kernels(
     let conv = |kernel| BinaryConv {
         geometry: geometry.clone(),
         kernel,
+        #[cfg(target_arch = "x86_64")]
+        popcnt: None,
     };
     #[allow(unused_mut)]
-    let mut all = vec![conv(Box::new(Reference::new(
-        geometry, pad, alphabet, weights,
-    )))];
+    let mut all = vec![conv(Box::new(Reference::new(geometry, pad, alphabet, weights)))];
     #[cfg(target_arch = "x86_64")]
     {
         use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
@@ -105,15 +98,8 @@ fn float_convolution(
     weights: &[u64],
     input: &[u64],
 ) -> Vec<i32> {
-    let ConvGeometry {
-        input: [h, w],
-        kernel: [kh, kw],
-        stride,
-        dilation,
-        pads,
-        groups,
-        ..
-    } = *geometry;
+    let ConvGeometry { input: [h, w], kernel: [kh, kw], stride, dilation, pads, groups, .. } =
+        *geometry;
     let (low, high) = match alphabet {
         Alphabet::PlusMinus => (-1.0_f32, 1.0),
         Alphabet::ZeroOne => (0.0, 1.0),
@@ -291,17 +277,10 @@ fn long_sums_do_not_overflow() {
         // All bits differ, or none: the largest counts there are.
         let weights = vec![u64::MAX; (geometry.out_channels * geometry.products()).div_ceil(64)];
         let words = geometry.input[0] * geometry.input[1] * words_per_pixel(geometry.in_channels);
-        for input in [
-            vec![0; words],
-            Noise(1).map(geometry.input, geometry.in_channels),
-        ] {
+        for input in [vec![0; words], Noise(1).map(geometry.input, geometry.in_channels)] {
             let expected = float_convolution(&geometry, pad, Alphabet::PlusMinus, &weights, &input);
             for conv in kernels(&geometry, pad, Alphabet::PlusMinus, &weights) {
-                assert!(
-                    accumulate(&conv, &input) == expected,
-                    "{}",
-                    conv.kernel_name()
-                );
+                assert!(accumulate(&conv, &input) == expected, "{}", conv.kernel_name());
             }
         }
     }
@@ -342,14 +321,8 @@ fn wrong_layers_are_refused() {
     };
     assert!(new(&geometry, 64 * 9).is_ok());
     let error = new(&geometry, 64 * 9 - 1).expect_err("one word is missing");
-    assert_eq!(
-        error.to_string(),
-        "binary weights: found 575 64-bit words, expected 576"
-    );
-    let misfit = ConvGeometry {
-        groups: 5,
-        ..geometry.clone()
-    };
+    assert_eq!(error.to_string(), "binary weights: found 575 64-bit words, expected 576");
+    let misfit = ConvGeometry { groups: 5, ..geometry.clone() };
     assert!(matches!(new(&misfit, 576), Err(KernelError::Geometry(_))));
     let missing = Isa::ALL.into_iter().find(|isa| !isa.is_available());
     if let Some(isa) = missing {

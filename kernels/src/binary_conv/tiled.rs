@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Alphabet, BorderClasses, ConvGeometry, PadValue,
-    bit_string::{count_ones, extract},
+    bit_string::{extract, low_mask},
 };
 use bytemuck::Pod;
 use std::{fmt::Debug, ops::Range};
@@ -110,11 +110,7 @@ pub(super) fn runs<U: Unit>(geometry: &ConvGeometry) -> Vec<Run> {
     let map = PaddedMap::new::<U>(geometry, false);
     let [rows, columns] = geometry.kernel;
     let [vertical, horizontal] = geometry.dilation;
-    let (runs, taps) = if horizontal == 1 {
-        (1, columns)
-    } else {
-        (columns, 1)
-    };
+    let (runs, taps) = if horizontal == 1 { (1, columns) } else { (columns, 1) };
     (0..rows)
         .flat_map(|row| (0..runs).map(move |column| (row, column)))
         .map(|(row, column)| Run {
@@ -160,9 +156,7 @@ impl<K: TileKernel> Tiled<K> {
     /// First vector and number of vectors of each block of a group.
     fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<K> {
         let vectors = self.vectors;
-        (0..vectors)
-            .step_by(K::VECTORS)
-            .map(move |first| (first, K::VECTORS.min(vectors - first)))
+        (0..vectors).step_by(K::VECTORS).map(move |first| (first, K::VECTORS.min(vectors - first)))
     }
 
     /// Packed weights of a block.
@@ -176,7 +170,7 @@ impl<K: TileKernel> Tiled<K> {
         let group_in = self.geometry.in_channels / self.geometry.groups;
         let group_out = self.geometry.out_channels / self.geometry.groups;
         let products = self.geometry.products();
-        let units = self.map.units();
+        let taps = self.geometry.kernel[0] * self.geometry.kernel[1];
         for group in 0..self.geometry.groups {
             for (first, vectors) in self.blocks() {
                 let range = self.block_weights(group, first, vectors);
@@ -185,11 +179,17 @@ impl<K: TileKernel> Tiled<K> {
                 for (index, channel) in channels.enumerate() {
                     let at = index / K::CHANNELS * K::CHANNELS + K::position(index % K::CHANNELS);
                     let row = (group * group_out + channel) * products;
-                    for (step, packed) in packed.chunks_exact_mut(vectors * K::CHANNELS).enumerate()
-                    {
-                        let (tap, bit) = (step / units, step % units * K::Unit::BITS);
-                        let count = K::Unit::BITS.min(group_in - bit);
-                        packed[at] = K::weight(extract(weights, row + tap * group_in + bit, count));
+                    let mut column = packed[at..].iter_mut().step_by(vectors * K::CHANNELS);
+                    for tap in 0..taps {
+                        for bit in (0..group_in).step_by(64) {
+                            let count = (group_in - bit).min(64);
+                            let mut word = extract(weights, row + tap * group_in + bit, count);
+                            for _ in 0..count.div_ceil(K::Unit::BITS) {
+                                let packed = column.next().expect("one entry per step");
+                                *packed = K::weight(word & low_mask(K::Unit::BITS));
+                                word >>= K::Unit::BITS;
+                            }
+                        }
                     }
                 }
             }
@@ -200,19 +200,16 @@ impl<K: TileKernel> Tiled<K> {
         let group_out = self.geometry.out_channels / self.geometry.groups;
         let products = self.geometry.products();
         let padded = self.vectors * K::CHANNELS;
-        let ones: Vec<i32> = (0..self.geometry.out_channels)
-            .map(|channel| count_ones(weights, channel * products..(channel + 1) * products) as i32)
+        let tap_ones = BorderClasses::new(&self.geometry).tap_ones(weights);
+        let ones: Vec<i32> = tap_ones
+            .chunks_exact(self.geometry.kernel[0] * self.geometry.kernel[1])
+            .map(|taps| taps.iter().sum::<u32>() as i32)
             .collect();
         let classes = self.classes.as_ref().map_or(1, BorderClasses::len);
         let mut bases = vec![0; classes * self.geometry.groups * padded];
-        for (class, bases) in bases
-            .chunks_exact_mut(self.geometry.groups * padded)
-            .enumerate()
-        {
-            let inside = self
-                .classes
-                .as_ref()
-                .map(|classes| classes.weight_sums(class, weights));
+        for (class, bases) in bases.chunks_exact_mut(self.geometry.groups * padded).enumerate() {
+            let inside =
+                self.classes.as_ref().map(|classes| classes.sums_of_taps(class, &tap_ones));
             for (channel, &ones) in ones.iter().enumerate() {
                 let all = (2 * ones as i64 - products as i64) as i32;
                 bases[channel / group_out * padded + channel % group_out] =
@@ -277,10 +274,7 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
                     let range = tile * pixels / tiles..(tile + 1) * pixels / tiles;
                     let windows = &mut windows[..range.len()];
                     for (pixel, window) in range.zip(windows.iter_mut()) {
-                        let class = self
-                            .classes
-                            .as_ref()
-                            .map_or(0, |classes| classes.class(y, x));
+                        let class = self.classes.as_ref().map_or(0, |classes| classes.class(y, x));
                         *window = Window {
                             map: self
                                 .map

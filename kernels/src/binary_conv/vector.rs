@@ -235,17 +235,13 @@ integers_512!(EmulatedVpopcnt);
 #[cfg(test)]
 counting_lanes!(EmulatedVpopcnt, |x| {
     let nibbles = _mm512_set1_epi8(15);
-    let ones = _mm512_broadcast_i32x4(_mm_setr_epi8(
-        0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
-    ));
+    let ones =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
     let bytes = _mm512_add_epi8(
         _mm512_shuffle_epi8(ones, _mm512_and_si512(x, nibbles)),
         _mm512_shuffle_epi8(ones, _mm512_and_si512(_mm512_srli_epi16::<4>(x), nibbles)),
     );
-    _mm512_madd_epi16(
-        _mm512_maddubs_epi16(bytes, _mm512_set1_epi8(1)),
-        _mm512_set1_epi16(1),
-    )
+    _mm512_madd_epi16(_mm512_maddubs_epi16(bytes, _mm512_set1_epi8(1)), _mm512_set1_epi16(1))
 });
 
 /// Turns the mismatches of `BYTES / 4` channels into accumulators: `base - m` or `base - 2 m`, where
@@ -260,11 +256,7 @@ pub(super) fn emit<S: Integers>(
     out: &mut [i32],
 ) {
     let lanes = S::BYTES / 4;
-    let subtrahend = if double {
-        simd.add_i32(mismatches, mismatches)
-    } else {
-        mismatches
-    };
+    let subtrahend = if double { simd.add_i32(mismatches, mismatches) } else { mismatches };
     if out.len() >= lanes {
         let base = simd.load_i32(base.unwrap_or(out));
         simd.store_i32(simd.sub_i32(base, subtrahend), out);

@@ -1,21 +1,16 @@
-//! The operations fused into one pass: 64 values at a time go through the whole list in registers.
+//! The operations prepared for vectors.
 //!
-//! The list is interpreted once per 64 values, so any sequence is fused, not only known ones. What
-//! makes a binary residual network fast (scale, bias, shortcut, shifts and slopes, the float map and
-//! the bits of the next layer) reads and writes memory once per map. Functions of `libm` interrupt
-//! the pass and run on a block of values that stays in the first level cache.
+//! What makes binary residual networks fast (scale, bias, shortcut, shifts and slopes, the float map
+//! and the bits of the next layer, or a part of it) is one [`Sequence`]: one pass in which 64 values at
+//! a time go through all of it in registers. Other operations are passes of their own, over blocks
+//! that stay in the first level cache.
 
-use super::{ChannelOp, CombineOp, EpilogueOp, OutputSlice, UnaryFunction};
-use crate::{
-    Isa,
-    aligned::AlignedFloats,
-    bit_string::low_mask,
-    simd::{Lanes, vectorised},
-    words_per_pixel,
+use super::{
+    ChannelOp, CombineOp, EpilogueOp, OutputSlice, UnaryFunction,
+    pass::{self, CHUNK, Map, Op},
+    sequence::{self, Bits, Part, Sequence, Streams},
 };
-
-/// Values in a chunk: the bits of a word.
-const CHUNK: usize = 64;
+use crate::{Isa, aligned::AlignedFloats, bit_string::low_mask, words_per_pixel};
 
 /// Floats of a block that passes through all stages before the next one.
 const BLOCK: usize = 2048;
@@ -38,57 +33,21 @@ pub(super) struct Plan {
 
 #[derive(Debug)]
 enum Stage {
-    /// Operations of one pass. The values are written back unless nothing follows.
-    Fused { ops: Vec<Op>, write_back: bool },
+    /// Many operations in one pass.
+    Sequence(Sequence),
+    /// One operation.
+    Op(Op),
     /// A function of `libm`.
     Function(UnaryFunction),
 }
 
-/// Where in [`Plan::constants`] the `period` values of a constant start.
-type Constant = usize;
+/// Where in the constants of a plan the values of one constant start, for a whole period.
+pub(super) type Constant = usize;
 
-#[derive(Debug)]
-enum Op {
-    Add(Constant),
-    Subtract(Constant),
-    SubtractFrom(Constant),
-    Multiply(Constant),
-    Divide(Constant),
-    DivideInto(Constant),
-    Minimum(Constant),
-    Maximum(Constant),
-    /// `x >= 0 ? x : p * x`.
-    Slope(Constant),
-    /// `x >= 0 ? p * x : q * x`.
-    TwoSlope(Constant, Constant),
-    Step {
-        at_least: bool,
-        low: f32,
-        high: f32,
-    },
-    Relu,
-    Negate,
-    Absolute,
-    Floor,
-    Ceil,
-    Round,
-    Sqrt,
-    Reciprocal,
-    Sign,
-    Combine {
-        op: CombineOp,
-        operand: usize,
-        broadcast: bool,
-    },
-    Store {
-        output: usize,
-    },
-    StoreBits {
-        thresholds: Constant,
-        /// One word for each chunk of a period, or none.
-        flip: Vec<u64>,
-        output: usize,
-    },
+/// What an operation is prepared as.
+enum Prepared {
+    Part(Part),
+    Stage(Stage),
 }
 
 impl Plan {
@@ -104,26 +63,23 @@ impl Plan {
             values: Vec::new(),
         };
         let mut stages = Vec::new();
-        let mut fused = Vec::new();
         for op in ops {
             match prepare(op, &mut constants) {
-                Ok(op) => fused.push(op),
-                Err(function) => {
-                    if !fused.is_empty() {
-                        stages.push(Stage::Fused {
-                            ops: std::mem::take(&mut fused),
-                            write_back: true,
-                        });
+                Prepared::Part(part) => {
+                    let rest = match stages.last_mut() {
+                        Some(Stage::Sequence(sequence)) => sequence.push(part),
+                        _ => Err(part),
+                    };
+                    if let Err(part) = rest {
+                        let mut sequence = Sequence::default();
+                        sequence
+                            .push(part)
+                            .expect("an empty sequence takes any part");
+                        stages.push(Stage::Sequence(sequence));
                     }
-                    stages.push(Stage::Function(function));
                 }
+                Prepared::Stage(stage) => stages.push(stage),
             }
-        }
-        if !fused.is_empty() {
-            stages.push(Stage::Fused {
-                ops: fused,
-                write_back: false,
-            });
         }
         let mut aligned = AlignedFloats::zeroed(constants.values.len());
         aligned.as_mut_slice().copy_from_slice(&constants.values);
@@ -149,28 +105,77 @@ impl Plan {
             (BLOCK / self.period).max(1) * self.period
         };
         for (index, values) in values.chunks_mut(block).enumerate() {
-            for stage in &self.stages {
+            for (position, stage) in self.stages.iter().enumerate() {
+                let start = index * block;
                 match stage {
-                    // SAFETY: `new` was promised that the processor has the instruction set; the
-                    // caller has checked that operands and outputs are as long as all the values. A
-                    // block starts at a multiple of the period.
-                    Stage::Fused { ops, write_back } => unsafe {
-                        pass_on(
-                            self.isa,
-                            self,
-                            ops,
-                            *write_back,
-                            index * block,
-                            values,
-                            operands,
-                            outputs,
-                        );
-                    },
+                    Stage::Sequence(sequence) => {
+                        let last = position + 1 == self.stages.len();
+                        self.run_sequence(sequence, last, start, values, operands, outputs);
+                    }
+                    Stage::Op(op) => self.run_op(op, start, values, operands),
                     Stage::Function(function) => {
                         values.iter_mut().for_each(|x| *x = function.apply(*x));
                     }
                 }
             }
+        }
+    }
+
+    /// Runs a sequence over values that start at element `start` of operands and outputs.
+    fn run_sequence(
+        &self,
+        sequence: &Sequence,
+        last: bool,
+        start: usize,
+        values: &mut [f32],
+        operands: &[&[f32]],
+        outputs: &mut [OutputSlice<'_>],
+    ) {
+        let span = start..start + values.len();
+        let shortcut = sequence
+            .shortcut()
+            .map(|operand| &operands[operand][span.clone()]);
+        let mut store = None;
+        let mut bits = None;
+        for (index, output) in outputs.iter_mut().enumerate() {
+            match output {
+                OutputSlice::F32(out) if sequence.store() == Some(index) => {
+                    store = Some(&mut out[span.clone()]);
+                }
+                OutputSlice::Bits(out) if sequence.bits_output() == Some(index) => {
+                    let words = words_per_pixel(self.channels);
+                    let (first, end) = (start / self.channels, span.end / self.channels);
+                    bits = Some(&mut out[first * words..end * words]);
+                }
+                _ => {}
+            }
+        }
+        let streams = Streams::new(sequence, self.map(), values, shortcut, store, bits, !last);
+        // SAFETY: `new` was promised that the processor has the instruction set.
+        unsafe { sequence::run_on(self.isa, streams) }
+    }
+
+    /// Runs one operation over values that start at element `start` of the operands.
+    fn run_op(&self, op: &Op, start: usize, values: &mut [f32], operands: &[&[f32]]) {
+        let operand = match op {
+            Op::Combine {
+                operand,
+                broadcast: false,
+                ..
+            } => &operands[*operand][start..start + values.len()],
+            Op::Combine { operand, .. } => operands[*operand],
+            _ => &[],
+        };
+        // SAFETY: `new` was promised that the processor has the instruction set; the operand is as
+        // long as the values, or as the period, which is one pixel where there is a broadcast.
+        unsafe { pass::run_on(self.isa, self.map(), op, values, operand) }
+    }
+
+    fn map(&self) -> Map<'_> {
+        Map {
+            channels: self.channels,
+            period: self.period,
+            constants: self.constants.as_slice(),
         }
     }
 }
@@ -237,22 +242,29 @@ impl Constants {
     }
 }
 
-/// The operation with its constants in place, or the function that no vector has.
-fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Result<Op, UnaryFunction> {
-    Ok(match op {
+/// The operation with its constants in place.
+fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
+    Prepared::Stage(Stage::Op(match op {
         EpilogueOp::Channel(op) => match op {
-            ChannelOp::Add(p) => Op::Add(constants.push(p)),
-            ChannelOp::Subtract(p) => Op::Subtract(constants.push(p)),
+            ChannelOp::Add(p) => return Prepared::Part(Part::Add(constants.push(p))),
+            ChannelOp::Subtract(p) => {
+                // IEEE 754 defines x - p as x + (-p).
+                let negated: Vec<f32> = p.iter().map(|p| -p).collect();
+                return Prepared::Part(Part::Add(constants.push(&negated)));
+            }
+            ChannelOp::Multiply(p) => return Prepared::Part(Part::Scale(constants.push(p))),
             ChannelOp::SubtractFrom(p) => Op::SubtractFrom(constants.push(p)),
-            ChannelOp::Multiply(p) => Op::Multiply(constants.push(p)),
             ChannelOp::Divide(p) => Op::Divide(constants.push(p)),
             ChannelOp::DivideInto(p) => Op::DivideInto(constants.push(p)),
             ChannelOp::Minimum(p) => Op::Minimum(constants.push(p)),
             ChannelOp::Maximum(p) => Op::Maximum(constants.push(p)),
-            ChannelOp::TwoSlope { positive, negative } => match positive {
-                Some(positive) => Op::TwoSlope(constants.push(positive), constants.push(negative)),
-                None => Op::Slope(constants.push(negative)),
-            },
+            ChannelOp::TwoSlope { positive, negative } => {
+                let negative = constants.push(negative);
+                match positive {
+                    Some(positive) => Op::TwoSlope(constants.push(positive), negative),
+                    None => return Prepared::Part(Part::Slope(negative)),
+                }
+            }
             ChannelOp::Step {
                 at_least,
                 low,
@@ -263,7 +275,7 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Result<Op, UnaryFuncti
                 high: *high,
             },
             ChannelOp::Unary(function) => match function {
-                UnaryFunction::Relu => Op::Relu,
+                UnaryFunction::Relu => return Prepared::Part(Part::Relu),
                 UnaryFunction::Negate => Op::Negate,
                 UnaryFunction::Absolute => Op::Absolute,
                 UnaryFunction::Floor => Op::Floor,
@@ -277,9 +289,14 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Result<Op, UnaryFuncti
                 | UnaryFunction::Tanh
                 | UnaryFunction::Sigmoid
                 | UnaryFunction::Erf
-                | UnaryFunction::Softplus => return Err(*function),
+                | UnaryFunction::Softplus => return Prepared::Stage(Stage::Function(*function)),
             },
         },
+        EpilogueOp::Combine {
+            op: CombineOp::Add,
+            operand,
+            broadcast: false,
+        } => return Prepared::Part(Part::Shortcut(*operand)),
         EpilogueOp::Combine {
             op,
             operand,
@@ -289,325 +306,18 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Result<Op, UnaryFuncti
             operand: *operand,
             broadcast: *broadcast,
         },
-        EpilogueOp::Store { output } => Op::Store { output: *output },
+        EpilogueOp::Store { output } => return Prepared::Part(Part::Store(*output)),
         EpilogueOp::StoreBits {
             thresholds,
             flip,
             output,
-        } => Op::StoreBits {
-            thresholds: constants.push(thresholds),
-            flip: flip
-                .as_ref()
-                .map_or_else(Vec::new, |flip| constants.flips(flip)),
-            output: *output,
-        },
-    })
-}
-
-vectorised! {
-    /// Runs one pass over values that start at element `start` of operands and outputs.
-    ///
-    /// The operations must be of the plan, `start` a multiple of its period, and operands and outputs
-    /// must reach to the end of the values.
-    unsafe fn pass_on(
-        plan: &Plan,
-        ops: &[Op],
-        write_back: bool,
-        start: usize,
-        values: &mut [f32],
-        operands: &[&[f32]],
-        outputs: &mut [OutputSlice<'_>],
-    ) = pass;
-}
-
-/// # Safety
-/// See [`pass_on`].
-#[inline(always)]
-unsafe fn pass<V: Lanes>(
-    plan: &Plan,
-    ops: &[Op],
-    write_back: bool,
-    start: usize,
-    values: &mut [f32],
-    operands: &[&[f32]],
-    outputs: &mut [OutputSlice<'_>],
-) {
-    // SAFETY: the promises of the caller.
-    unsafe {
-        match V::LANES {
-            4 => pass_in::<V, 16>(plan, ops, write_back, start, values, operands, outputs),
-            8 => pass_in::<V, 8>(plan, ops, write_back, start, values, operands, outputs),
-            16 => pass_in::<V, 4>(plan, ops, write_back, start, values, operands, outputs),
-            _ => unreachable!("vectors that fill a chunk"),
+        } => {
+            let flip = flip.as_ref().map(|flip| constants.flips(flip));
+            return Prepared::Part(Part::Bits(Bits {
+                thresholds: constants.push(thresholds),
+                flip: flip.unwrap_or_default(),
+                output: *output,
+            }));
         }
-    }
-}
-
-/// # Safety
-/// See [`pass_on`]; `VECTORS` vectors are a chunk.
-#[inline(always)]
-unsafe fn pass_in<V: Lanes, const VECTORS: usize>(
-    plan: &Plan,
-    ops: &[Op],
-    write_back: bool,
-    start: usize,
-    values: &mut [f32],
-    operands: &[&[f32]],
-    outputs: &mut [OutputSlice<'_>],
-) {
-    for first in (0..values.len()).step_by(plan.period) {
-        let end = (first + plan.period).min(values.len());
-        for at in (first..end).step_by(CHUNK) {
-            let chunk = Chunk {
-                plan,
-                offset: at - first,
-                element: start + at,
-                count: (end - at).min(CHUNK),
-            };
-            let values = &mut values[at..at + chunk.count];
-            // SAFETY: the promises of the caller; the chunk is `count` values long.
-            unsafe {
-                if chunk.count == CHUNK {
-                    chunk.run::<V, VECTORS, true>(ops, write_back, values, operands, outputs);
-                } else {
-                    chunk.run::<V, VECTORS, false>(ops, write_back, values, operands, outputs);
-                }
-            }
-        }
-    }
-}
-
-/// A place in the maps.
-struct Chunk<'a> {
-    plan: &'a Plan,
-    /// First value, counted from the start of its period.
-    offset: usize,
-    /// First value, counted from the start of the maps.
-    element: usize,
-    /// Values, at most 64.
-    count: usize,
-}
-
-impl Chunk<'_> {
-    /// # Safety
-    /// See [`pass_on`]. The values are those of the chunk; `FULL` says that they are 64.
-    #[inline(always)]
-    unsafe fn run<V: Lanes, const VECTORS: usize, const FULL: bool>(
-        &self,
-        ops: &[Op],
-        write_back: bool,
-        values: &mut [f32],
-        operands: &[&[f32]],
-        outputs: &mut [OutputSlice<'_>],
-    ) {
-        /// `x = f(x, y)` vector by vector.
-        macro_rules! each {
-            ($x:ident, $other:expr, |$a:ident, $y:ident| $value:expr) => {{
-                let other: [V; VECTORS] = $other;
-                for ($a, $y) in $x.iter_mut().zip(other) {
-                    *$a = $value;
-                }
-            }};
-            ($x:ident, |$a:ident| $value:expr) => {
-                for $a in $x.iter_mut() {
-                    *$a = $value;
-                }
-            };
-        }
-        // SAFETY: the caller promises the features, and that operands and outputs reach to the end of
-        // the chunk; constants are as long as the period, in whole chunks.
-        unsafe {
-            let zero = V::splat(0.0);
-            let mut x: [V; VECTORS] = self.load::<V, VECTORS, FULL>(values.as_ptr());
-            for op in ops {
-                match op {
-                    Op::Add(p) => each!(x, self.constant(*p), |x, p| x.add(p)),
-                    Op::Subtract(p) => each!(x, self.constant(*p), |x, p| x.sub(p)),
-                    Op::SubtractFrom(p) => each!(x, self.constant(*p), |x, p| p.sub(*x)),
-                    Op::Multiply(p) => each!(x, self.constant(*p), |x, p| x.mul(p)),
-                    Op::Divide(p) => each!(x, self.constant(*p), |x, p| x.div(p)),
-                    Op::DivideInto(p) => each!(x, self.constant(*p), |x, p| p.div(*x)),
-                    Op::Minimum(p) => each!(x, self.constant(*p), |x, p| x.minimum(p)),
-                    Op::Maximum(p) => each!(x, self.constant(*p), |x, p| x.maximum(p)),
-                    Op::Slope(p) => {
-                        each!(x, self.constant(*p), |x, p| x.select_ge(
-                            zero,
-                            *x,
-                            p.mul(*x)
-                        ));
-                    }
-                    Op::TwoSlope(positive, negative) => {
-                        let positive: [V; VECTORS] = self.constant(*positive);
-                        let negative: [V; VECTORS] = self.constant(*negative);
-                        for ((x, p), n) in x.iter_mut().zip(positive).zip(negative) {
-                            *x = x.select_ge(zero, p.mul(*x), n.mul(*x));
-                        }
-                    }
-                    Op::Step {
-                        at_least,
-                        low,
-                        high,
-                    } => {
-                        let (low, high) = (V::splat(*low), V::splat(*high));
-                        if *at_least {
-                            each!(x, |x| x.select_ge(zero, high, low));
-                        } else {
-                            each!(x, |x| x.select_gt(zero, high, low));
-                        }
-                    }
-                    Op::Relu => each!(x, |x| x.maximum(zero)),
-                    Op::Negate => each!(x, |x| x.neg()),
-                    Op::Absolute => each!(x, |x| x.abs()),
-                    Op::Floor => each!(x, |x| x.floor()),
-                    Op::Ceil => each!(x, |x| x.ceil()),
-                    Op::Round => each!(x, |x| x.round_ties_even()),
-                    Op::Sqrt => each!(x, |x| x.sqrt()),
-                    Op::Reciprocal => {
-                        let one = V::splat(1.0);
-                        each!(x, |x| one.div(*x));
-                    }
-                    Op::Sign => {
-                        let (one, minus_one) = (V::splat(1.0), V::splat(-1.0));
-                        each!(x, |x| {
-                            let negative = zero.select_gt(*x, minus_one, zero);
-                            x.select_gt(zero, one, negative)
-                        });
-                    }
-                    Op::Combine {
-                        op,
-                        operand,
-                        broadcast,
-                    } => {
-                        let at = if *broadcast {
-                            self.offset
-                        } else {
-                            self.element
-                        };
-                        let operand = &operands[*operand][at..at + self.count];
-                        let y: [V; VECTORS] = self.load::<V, VECTORS, FULL>(operand.as_ptr());
-                        match op {
-                            CombineOp::Add => each!(x, y, |x, y| x.add(y)),
-                            CombineOp::Subtract => each!(x, y, |x, y| x.sub(y)),
-                            CombineOp::SubtractFrom => each!(x, y, |x, y| y.sub(*x)),
-                            CombineOp::Multiply => each!(x, y, |x, y| x.mul(y)),
-                            CombineOp::Divide => each!(x, y, |x, y| x.div(y)),
-                            CombineOp::DivideInto => each!(x, y, |x, y| y.div(*x)),
-                            CombineOp::Minimum => each!(x, y, |x, y| x.minimum(y)),
-                            CombineOp::Maximum => each!(x, y, |x, y| x.maximum(y)),
-                        }
-                    }
-                    Op::Store { output } => {
-                        if let OutputSlice::F32(out) = &mut outputs[*output] {
-                            let out = &mut out[self.element..self.element + self.count];
-                            self.store::<V, VECTORS, FULL>(x, out.as_mut_ptr());
-                        }
-                    }
-                    Op::StoreBits {
-                        thresholds,
-                        flip,
-                        output,
-                    } => {
-                        let thresholds: [V; VECTORS] = self.constant(*thresholds);
-                        let mut bits = 0;
-                        for (vector, (x, threshold)) in x.iter().zip(thresholds).enumerate() {
-                            bits |= x.ge_bits(threshold) << (vector * V::LANES);
-                        }
-                        if let Some(flip) = flip.get(self.offset / CHUNK) {
-                            bits ^= flip;
-                        }
-                        if let OutputSlice::Bits(out) = &mut outputs[*output] {
-                            self.store_bits(bits, out);
-                        }
-                    }
-                }
-            }
-            if write_back {
-                self.store::<V, VECTORS, FULL>(x, values.as_mut_ptr());
-            }
-        }
-    }
-
-    /// The constants of the chunk.
-    ///
-    /// # Safety
-    /// The processor has the features of the vectors; the constant is one of the plan.
-    #[inline(always)]
-    unsafe fn constant<V: Lanes, const VECTORS: usize>(&self, constant: Constant) -> [V; VECTORS] {
-        let constants = self.plan.constants.as_slice().as_ptr();
-        // SAFETY: each constant of the plan takes the chunks of a whole period.
-        unsafe {
-            let mut vectors = [V::splat(0.0); VECTORS];
-            for (vector, value) in vectors.iter_mut().enumerate() {
-                *value = V::load(constants.add(constant + self.offset + vector * V::LANES));
-            }
-            vectors
-        }
-    }
-
-    /// Values in the vector at a position.
-    #[inline(always)]
-    fn lanes<V: Lanes>(&self, vector: usize) -> usize {
-        self.count.saturating_sub(vector * V::LANES).min(V::LANES)
-    }
-
-    /// # Safety
-    /// The processor has the features of the vectors; `count` floats can be read, which are 64 where
-    /// `FULL` says so.
-    #[inline(always)]
-    unsafe fn load<V: Lanes, const VECTORS: usize, const FULL: bool>(
-        &self,
-        from: *const f32,
-    ) -> [V; VECTORS] {
-        // SAFETY: the promises of the caller; vectors past the end read nothing.
-        unsafe {
-            let mut vectors = [V::splat(0.0); VECTORS];
-            for (vector, value) in vectors.iter_mut().enumerate() {
-                let from = from.wrapping_add(vector * V::LANES);
-                *value = if FULL {
-                    V::load(from)
-                } else {
-                    V::load_first(from, self.lanes::<V>(vector))
-                };
-            }
-            vectors
-        }
-    }
-
-    /// # Safety
-    /// The processor has the features of the vectors; `count` floats can be written, which are 64
-    /// where `FULL` says so.
-    #[inline(always)]
-    unsafe fn store<V: Lanes, const VECTORS: usize, const FULL: bool>(
-        &self,
-        vectors: [V; VECTORS],
-        to: *mut f32,
-    ) {
-        for (vector, value) in vectors.into_iter().enumerate() {
-            let to = to.wrapping_add(vector * V::LANES);
-            // SAFETY: the promises of the caller; vectors past the end write nothing.
-            unsafe {
-                if FULL {
-                    value.store(to);
-                } else {
-                    value.store_first(to, self.lanes::<V>(vector));
-                }
-            }
-        }
-    }
-
-    /// Writes the bits of the chunk, which may belong to several pixels of few channels.
-    #[inline(always)]
-    fn store_bits(&self, bits: u64, out: &mut [u64]) {
-        let channels = self.plan.channels;
-        if self.plan.period == channels {
-            let pixel = (self.element - self.offset) / channels;
-            let word = pixel * words_per_pixel(channels) + self.offset / CHUNK;
-            out[word] = bits & low_mask(self.count);
-        } else {
-            let first = self.element / channels;
-            for pixel in 0..self.count / channels {
-                out[first + pixel] = bits >> (pixel * channels) & low_mask(channels);
-            }
-        }
-    }
+    }))
 }

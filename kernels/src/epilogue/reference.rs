@@ -23,11 +23,7 @@ pub(super) fn run(
         for op in ops {
             match op {
                 EpilogueOp::Channel(op) => apply(op, values, channels),
-                EpilogueOp::Combine {
-                    op,
-                    operand,
-                    broadcast,
-                } => {
+                EpilogueOp::Combine { op, operand, broadcast } => {
                     let operand = operands[*operand];
                     if *broadcast {
                         for pixel in values.chunks_exact_mut(channels) {
@@ -42,22 +38,11 @@ pub(super) fn run(
                         out[span.clone()].copy_from_slice(values);
                     }
                 }
-                EpilogueOp::StoreBits {
-                    thresholds,
-                    flip,
-                    output,
-                } => {
+                EpilogueOp::StoreBits { thresholds, flip, output } => {
                     if let OutputSlice::Bits(out) = &mut outputs[*output] {
                         let pixels = span.start / channels..span.end / channels;
                         let out = &mut out[pixels.start * words..pixels.end * words];
-                        pack_f32(
-                            Isa::Scalar,
-                            values,
-                            channels,
-                            thresholds,
-                            flip.as_deref(),
-                            out,
-                        );
+                        pack_f32(Isa::Scalar, values, channels, thresholds, flip.as_deref(), out);
                     }
                 }
             }
@@ -126,11 +111,7 @@ pub(super) fn apply(op: &ChannelOp, values: &mut [f32], channels: usize) {
                 }
             }
         }
-        ChannelOp::Step {
-            at_least,
-            low,
-            high,
-        } => {
+        ChannelOp::Step { at_least, low, high } => {
             for x in values {
                 let holds = if *at_least { *x >= 0.0 } else { *x > 0.0 };
                 *x = if holds { *high } else { *low };

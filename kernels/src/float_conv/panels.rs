@@ -64,16 +64,10 @@ impl Panels {
             pixel_step: geometry.stride[1] * channels,
         };
 
-        let (shapes, groups) = if depthwise {
-            (tiles.depthwise, 1)
-        } else {
-            (tiles.full, geometry.groups)
-        };
-        let most_vectors = if geometry.output() == [1, 1] || depthwise {
-            shapes.len()
-        } else {
-            tiles.panel
-        };
+        let (shapes, groups) =
+            if depthwise { (tiles.depthwise, 1) } else { (tiles.full, geometry.groups) };
+        let most_vectors =
+            if geometry.output() == [1, 1] || depthwise { shapes.len() } else { tiles.panel };
         let group_outputs = geometry.out_channels / groups;
         let products = geometry.products();
         let mut panels = Vec::new();
@@ -84,11 +78,7 @@ impl Panels {
                 let end = (part.end * tiles.lanes).min(group_outputs);
                 panels.push(Panel {
                     channel: group * group_outputs + first,
-                    input_channel: if depthwise {
-                        first
-                    } else {
-                        group * group_inputs
-                    },
+                    input_channel: if depthwise { first } else { group * group_inputs },
                     vectors: part.len(),
                     last_lanes: (end - first) - (part.len() - 1) * tiles.lanes,
                     weights: packed,

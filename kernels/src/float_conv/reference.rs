@@ -30,9 +30,8 @@ pub(super) fn accumulate(
                     let column = x * geometry.stride[1] + kx * geometry.dilation[1];
                     let at = (row * padded_width + column) * channels + group * group_inputs;
                     let tap = (ky * kernel_width + kx) * group_inputs;
-                    for (value, weight) in source[at..at + group_inputs]
-                        .iter()
-                        .zip(&filter[tap..tap + group_inputs])
+                    for (value, weight) in
+                        source[at..at + group_inputs].iter().zip(&filter[tap..tap + group_inputs])
                     {
                         sum = value.mul_add(*weight, sum);
                     }

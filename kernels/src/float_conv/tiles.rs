@@ -74,18 +74,20 @@ unsafe fn full<V: Lanes, const PIXELS: usize, const VECTORS: usize>(tile: &Tile<
         for row in 0..walk.rows {
             for run in 0..walk.runs {
                 let source = tile.source.add(row * walk.row_step + run * walk.run_step);
-                for at in 0..walk.run_len {
-                    let mut factors = [V::splat(0.0); VECTORS];
-                    for (vector, factor) in factors.iter_mut().enumerate() {
-                        *factor = V::load(weights.add(vector * V::LANES));
-                    }
+                let step = walk.pixel_step;
+                // Two at a time: the arithmetic of the loop itself would otherwise fill issue slots
+                // that the narrow tiles need.
+                let mut at = 0;
+                while at + 2 <= walk.run_len {
+                    multiply::<V, PIXELS, VECTORS>(&mut sums, source.add(at), step, weights);
                     weights = weights.add(VECTORS * V::LANES);
-                    for (pixel, sums) in sums.iter_mut().enumerate() {
-                        let value = V::splat(*source.add(pixel * walk.pixel_step + at));
-                        for (sum, factor) in sums.iter_mut().zip(factors) {
-                            *sum = value.mul_add(factor, *sum);
-                        }
-                    }
+                    multiply::<V, PIXELS, VECTORS>(&mut sums, source.add(at + 1), step, weights);
+                    weights = weights.add(VECTORS * V::LANES);
+                    at += 2;
+                }
+                if at < walk.run_len {
+                    multiply::<V, PIXELS, VECTORS>(&mut sums, source.add(at), step, weights);
+                    weights = weights.add(VECTORS * V::LANES);
                 }
             }
         }
@@ -93,6 +95,32 @@ unsafe fn full<V: Lanes, const PIXELS: usize, const VECTORS: usize>(tile: &Tile<
     };
     // SAFETY: the caller promises that the outputs can be written.
     unsafe { store(tile, sums) }
+}
+
+/// Adds one product to each sum: the inputs lie `pixel_step` apart, the weights side by side.
+///
+/// # Safety
+/// The processor has the features of the vectors; the inputs and the weights can be read.
+#[inline(always)]
+unsafe fn multiply<V: Lanes, const PIXELS: usize, const VECTORS: usize>(
+    sums: &mut [[V; VECTORS]; PIXELS],
+    source: *const f32,
+    pixel_step: usize,
+    weights: *const f32,
+) {
+    // SAFETY: the promises of the caller.
+    unsafe {
+        let mut factors = [V::splat(0.0); VECTORS];
+        for (vector, factor) in factors.iter_mut().enumerate() {
+            *factor = V::load(weights.add(vector * V::LANES));
+        }
+        for (pixel, sums) in sums.iter_mut().enumerate() {
+            let value = V::splat(*source.add(pixel * pixel_step));
+            for (sum, factor) in sums.iter_mut().zip(factors) {
+                *sum = value.mul_add(factor, *sum);
+            }
+        }
+    }
 }
 
 /// Sums of `PIXELS` pixels and `VECTORS` vectors of channels, each channel with its own input.

@@ -63,9 +63,8 @@ unsafe fn pool<V: Lanes, const MEAN: bool>(
 ) {
     let channels = windows.geometry.channels;
     for (y, row) in rows.zip(out.chunks_exact_mut(windows.output[1] * channels)) {
-        let vertical = windows.taps(0, y);
         for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
-            let taps = windows.window(vertical, windows.taps(1, x));
+            let taps = windows.taps(y, x);
             let divisor = divisor.unwrap_or(taps.count()) as f32;
             let mut channel = 0;
             // SAFETY: the taps lie in the input, by the geometry; all channels touched are below the
@@ -113,11 +112,7 @@ unsafe fn window<V: Lanes, const MEAN: bool, const VECTORS: usize>(
                 } else {
                     V::load(from)
                 };
-                *reduced = if MEAN {
-                    reduced.add(values)
-                } else {
-                    values.maximum(*reduced)
-                };
+                *reduced = if MEAN { reduced.add(values) } else { values.maximum(*reduced) };
             }
         });
         for (vector, mut reduced) in reduced.into_iter().enumerate() {

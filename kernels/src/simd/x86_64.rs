@@ -64,11 +64,8 @@ impl Lanes for Sse4 {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         // SAFETY: the caller keeps the promises of the trait: features.
         unsafe {
-            let low = mul_add_f64(
-                _mm_cvtps_pd(self.0),
-                _mm_cvtps_pd(factor.0),
-                _mm_cvtps_pd(addend.0),
-            );
+            let low =
+                mul_add_f64(_mm_cvtps_pd(self.0), _mm_cvtps_pd(factor.0), _mm_cvtps_pd(addend.0));
             let high = mul_add_f64(
                 _mm_cvtps_pd(_mm_movehl_ps(self.0, self.0)),
                 _mm_cvtps_pd(_mm_movehl_ps(factor.0, factor.0)),
@@ -118,10 +115,7 @@ unsafe fn mul_add_f64(a: __m128d, b: __m128d, c: __m128d) -> __m128d {
         // Knuth's two-sum: `sum + error` is exactly `product + c`.
         let sum = _mm_add_pd(product, c);
         let from_c = _mm_sub_pd(sum, product);
-        let error = _mm_add_pd(
-            _mm_sub_pd(product, _mm_sub_pd(sum, from_c)),
-            _mm_sub_pd(c, from_c),
-        );
+        let error = _mm_add_pd(_mm_sub_pd(product, _mm_sub_pd(sum, from_c)), _mm_sub_pd(c, from_c));
         // Ordered comparisons: the error of an infinite or NaN sum is NaN, and the sum stays.
         let zero = _mm_setzero_pd();
         let inexact = _mm_or_pd(_mm_cmplt_pd(error, zero), _mm_cmpgt_pd(error, zero));

@@ -31,7 +31,11 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn buffer(&mut self, kind: BufferKind, [height, width, channels]: MapSize) -> BufferId {
+    pub(super) fn buffer(
+        &mut self,
+        kind: BufferKind,
+        [height, width, channels]: MapSize,
+    ) -> BufferId {
         let id = BufferId(self.program.buffers.len() as u32);
         self.program.buffers.push(Buffer { kind, height, width, channels });
         id
@@ -58,8 +62,9 @@ impl Builder {
 
     /// A tensor of one bit per channel, or nothing if no bit is set.
     pub(super) fn flip(&mut self, name: &str, bits: &[bool]) -> Option<TensorId> {
-        bits.contains(&true)
-            .then(|| self.tensor(name, vec![bits.len()], TensorData::Bits(pack(bits.iter().copied()))))
+        bits.contains(&true).then(|| {
+            self.tensor(name, vec![bits.len()], TensorData::Bits(pack(bits.iter().copied())))
+        })
     }
 
     pub(super) fn step(&mut self, name: &str, kind: StepKind) {

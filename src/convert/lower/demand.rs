@@ -94,16 +94,15 @@ impl Demand {
                     binary_weights(&transposed(values, shape[0], shape[1]), shape[1])
                 }
             };
-            let input_is_binary =
-                node.input(0).is_some_and(|id| self.levels[id.index()].is_some());
+            let input_is_binary = node.input(0).is_some_and(|id| self.levels[id.index()].is_some());
             match found {
                 Ok(weights) if input_is_binary => {
                     self.binary.insert(index, weights);
                 }
                 Ok(weights) => {
-                    let source = node.input(0).map_or_else(String::new, |id| {
-                        describe_source(graph, &producers, id)
-                    });
+                    let source = node
+                        .input(0)
+                        .map_or_else(String::new, |id| describe_source(graph, &producers, id));
                     let mut reason = format!("the input is not two-valued: it is {source}");
                     if weights.centred() {
                         reason.push_str("; its weights are stored as bits");
@@ -166,8 +165,7 @@ fn two_valued(graph: &Graph) -> Vec<Option<Levels>> {
             // Maxima are ORs of bits where bit 1 is the larger value.
             Op::MaxPool(_) => of(0).filter(|levels| levels.high > levels.low),
             Op::Pad => of(0).filter(|levels| {
-                let value =
-                    node.input(2).map_or(Some(0.0), |id| uniform_constant(graph, id));
+                let value = node.input(2).map_or(Some(0.0), |id| uniform_constant(graph, id));
                 value.is_some_and(|v| v == levels.low || v == levels.high || v == 0.0)
             }),
             Op::Concat { .. } => {

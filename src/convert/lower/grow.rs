@@ -1,9 +1,6 @@
 //! Growing an epilogue along the graph.
 
-use super::{
-    BitsPlace, FloatPlace, Lowering, Use, Uses,
-    builder::PendingOp,
-};
+use super::{BitsPlace, FloatPlace, Lowering, Use, Uses, builder::PendingOp};
 use crate::{
     convert::{
         ConvertError,
@@ -80,7 +77,8 @@ impl Lowering<'_> {
             ops.append(&mut next.ops);
             self.done[next.node] = true;
             self.write_step_bits(&next, running.size, ops)?;
-            running = Running { value: next.next, view: next.view, size: running.size, stored: None };
+            running =
+                Running { value: next.next, view: next.view, size: running.size, stored: None };
         }
     }
 
@@ -112,8 +110,15 @@ impl Lowering<'_> {
         } else {
             (if middle > high { middle } else { low }, true)
         };
-        ops.push(PendingOp::StoreBits { thresholds: vec![threshold], flip: vec![flip; size[2]], output });
-        self.place_bits(next.next, BitsPlace { buffer: output, view: next.view.clone(), padding: None })
+        ops.push(PendingOp::StoreBits {
+            thresholds: vec![threshold],
+            flip: vec![flip; size[2]],
+            output,
+        });
+        self.place_bits(
+            next.next,
+            BitsPlace { buffer: output, view: next.view.clone(), padding: None },
+        )
     }
 
     /// If a reader leads to a step whose result is only wanted as bits, writes those bits.
@@ -124,8 +129,7 @@ impl Lowering<'_> {
         ops: &mut Vec<PendingOp>,
     ) -> Result<bool, ConvertError> {
         let Some(path) = self.path_to_step(reader, size) else { return Ok(false) };
-        let uniform =
-            path.operations.iter().flat_map(ChannelOp::parameters).all(|p| p.len() == 1);
+        let uniform = path.operations.iter().flat_map(ChannelOp::parameters).all(|p| p.len() == 1);
         let channels = if uniform { 1 } else { size[2] };
         let thresholds: Option<Vec<_>> = (0..channels)
             .map(|channel| float_threshold(&path.operations, path.comparison, channel))
@@ -170,7 +174,8 @@ impl Lowering<'_> {
             nodes.push(reader.node);
             let result = node.outputs.first().copied()?;
             if let Op::Step { at_least, .. } = node.op {
-                let wanted = self.demand.bits[result.index()] && !self.demand.floats[result.index()];
+                let wanted =
+                    self.demand.bits[result.index()] && !self.demand.floats[result.index()];
                 let comparison = if at_least { Comparison::AtLeast } else { Comparison::Above };
                 return wanted.then_some(PathToStep {
                     operations,
@@ -196,9 +201,8 @@ impl Lowering<'_> {
     fn continuation(&self, reader: &Use, running: &Running) -> Option<Continuation> {
         let node = self.node(reader.node);
         let next = node.outputs.first().copied()?;
-        let make = |ops| {
-            Some(Continuation { node: reader.node, ops, next, view: reader.view.clone() })
-        };
+        let make =
+            |ops| Some(Continuation { node: reader.node, ops, next, view: reader.view.clone() });
         if let Some(operations) = self.operations(reader, running.size) {
             return make(operations.into_iter().map(PendingOp::Channel).collect());
         }
@@ -248,9 +252,8 @@ impl Lowering<'_> {
 
     /// An elementwise node whose operand is already in a buffer.
     pub(super) fn lower_elementwise(&mut self, index: usize) -> Result<(), ConvertError> {
-        let elements = |lowering: &Self, value: ValueId| -> usize {
-            lowering.shape(value).iter().product()
-        };
+        let elements =
+            |lowering: &Self, value: ValueId| -> usize { lowering.shape(value).iter().product() };
         let node = self.node(index);
         let result = node.output();
         // The operand as large as the result is the running one.
@@ -279,12 +282,8 @@ impl Lowering<'_> {
                 return Ok(());
             }
         }
-        let shapes: Vec<String> = node
-            .inputs
-            .iter()
-            .flatten()
-            .map(|id| format!("{:?}", self.shape(*id)))
-            .collect();
+        let shapes: Vec<String> =
+            node.inputs.iter().flatten().map(|id| format!("{:?}", self.shape(*id))).collect();
         Err(self.unsupported(
             index,
             format!("operands {} cannot be combined per channel", shapes.join(", ")),
@@ -319,7 +318,10 @@ impl Lowering<'_> {
         self.grow(running, &mut ops)?;
         if !ops.is_empty() {
             let epilogue = self.builder.epilogue(name, ops);
-            self.builder.step(name, StepKind::Elementwise { input: buffer, flatten: size != stored_size, epilogue });
+            self.builder.step(
+                name,
+                StepKind::Elementwise { input: buffer, flatten: size != stored_size, epilogue },
+            );
         }
         Ok(())
     }

@@ -67,7 +67,9 @@ impl Lowering<'_> {
                 let taps = kernel_h * kernel_w;
                 let order = (0..out)
                     .flat_map(|o| (0..taps).map(move |tap| (o, tap)))
-                    .flat_map(|(o, tap)| (0..per_group).map(move |c| (o * per_group + c) * taps + tap))
+                    .flat_map(|(o, tap)| {
+                        (0..per_group).map(move |c| (o * per_group + c) * taps + tap)
+                    })
                     .collect();
                 let output = [result[2], result[3], out];
                 let depth = if conv.groups == channels && per_group == 1 && channels > 1 {
@@ -111,14 +113,16 @@ impl Lowering<'_> {
                     ([height, width], order, output, View::row_major(result))
                 } else if view.channel_axis(size) == rank.checked_sub(1) && features == channels {
                     // The last dimension of several rows: a 1x1 kernel.
-                    let out_view = view
-                        .with_channels(size, out)
-                        .ok_or_else(|| self.unsupported(index, "the input lies in another order"))?;
+                    let out_view = view.with_channels(size, out).ok_or_else(|| {
+                        self.unsupported(index, "the input lies in another order")
+                    })?;
                     ([1, 1], (0..out * features).collect(), [height, width, out], out_view)
                 } else {
                     return Err(self.unsupported(
                         index,
-                        format!("{features} features do not match a map of {height}x{width}x{channels}"),
+                        format!(
+                            "{features} features do not match a map of {height}x{width}x{channels}"
+                        ),
                     ));
                 };
                 Ok(Layer {
@@ -143,7 +147,12 @@ impl Lowering<'_> {
     }
 
     /// Factor and bias that the node applies to its sums.
-    fn bias(&self, node: &Node, view: &View, size: MapSize) -> Result<Vec<Operation>, ConvertError> {
+    fn bias(
+        &self,
+        node: &Node,
+        view: &View,
+        size: MapSize,
+    ) -> Result<Vec<Operation>, ConvertError> {
         let mut tail = Vec::new();
         let mut factor = 1.0;
         if let Op::Gemm { alpha, beta, .. } = node.op {
@@ -157,10 +166,8 @@ impl Lowering<'_> {
             reason: reason.to_owned(),
         };
         if let Some(bias) = node.input(2) {
-            let tensor = self
-                .graph
-                .constant(bias)
-                .ok_or_else(|| fail("the bias is not a constant"))?;
+            let tensor =
+                self.graph.constant(bias).ok_or_else(|| fail("the bias is not a constant"))?;
             let values = tensor.f32().map_err(|e| fail(&e.to_string()))?;
             let shape: Vec<usize> = match node.op {
                 // The bias of a convolution runs along the channels.
@@ -225,7 +232,16 @@ impl Lowering<'_> {
         };
         self.grow(running, &mut ops)?;
         let reason = self.demand.reasons.remove(&index);
-        self.report(index, &layer, false, binary_weights, reason, count * 4, bytes, output_kind(&ops));
+        self.report(
+            index,
+            &layer,
+            false,
+            binary_weights,
+            reason,
+            count * 4,
+            bytes,
+            output_kind(&ops),
+        );
         let epilogue = self.builder.epilogue(&node.name, ops);
         let conv = FloatConv { input: place.buffer, geometry: layer.geometry, weights };
         self.builder.step(&node.name, StepKind::FloatConv { conv, epilogue });
@@ -351,18 +367,14 @@ impl Lowering<'_> {
         let channels = layer.geometry.out_channels;
         let mut before: Vec<Operation> = head.to_vec();
         before.extend(path.segments[0].iter().cloned());
-        let whole: Vec<Operation> = before
-            .iter()
-            .chain(path.segments[1..].iter().flatten())
-            .cloned()
-            .collect();
+        let whole: Vec<Operation> =
+            before.iter().chain(path.segments[1..].iter().flatten()).cloned().collect();
         let mut thresholds = Vec::with_capacity(channels);
         let mut pool_flip = vec![false; channels];
         let mut negated = vec![false; channels];
         let mut reaches_zero = false;
         for channel in 0..channels {
-            let Some(found) =
-                integer_threshold(&whole, path.to_step.comparison, lattice, channel)
+            let Some(found) = integer_threshold(&whole, path.to_step.comparison, lattice, channel)
             else {
                 self.notes.notes.push(format!(
                     "layer '{}': what follows it is not monotone in channel {channel}, it runs as a \
@@ -521,9 +533,7 @@ impl Lowering<'_> {
     }
 
     fn data_operand(&self, index: usize) -> Result<ValueId, ConvertError> {
-        self.node(index)
-            .input(0)
-            .ok_or_else(|| self.unsupported(index, "the operand is missing"))
+        self.node(index).input(0).ok_or_else(|| self.unsupported(index, "the operand is missing"))
     }
 
     pub(super) fn float_place(
@@ -565,8 +575,8 @@ impl Lowering<'_> {
         output: &str,
     ) {
         let geometry = &layer.geometry;
-        let per_output = geometry.kernel[0] * geometry.kernel[1] * geometry.in_channels
-            / geometry.groups.max(1);
+        let per_output =
+            geometry.kernel[0] * geometry.kernel[1] * geometry.in_channels / geometry.groups.max(1);
         self.layers.push(LayerReport {
             name: self.node(index).name.clone(),
             kind: layer.kind.clone(),

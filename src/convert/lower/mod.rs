@@ -91,7 +91,6 @@ pub(super) fn lower(
     graph: &Graph,
     options: &ConvertOptions,
     ambiguous_signs: &HashSet<ValueId>,
-    notes: Notes,
 ) -> Result<Conversion, ConvertError> {
     let mut consumers = vec![Vec::new(); graph.values.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -113,8 +112,12 @@ pub(super) fn lower(
         done: vec![false; graph.nodes.len()],
         builder: Builder::default(),
         layers: Vec::new(),
-        notes,
+        notes: Notes::default(),
     };
+    if options.f16 {
+        let warning = "float weights are stored as f16, rounded to 11 bits";
+        lowering.notes.warnings.push(warning.to_owned());
+    }
     lowering.refuse_unsupported()?;
     lowering.builder.program.name.clone_from(&graph.name);
     lowering.builder.program.metadata = options.metadata.clone();
@@ -258,9 +261,9 @@ impl<'a> Lowering<'a> {
                 continue;
             }
             let next = if is_structural(&node.op) {
-                let view = self.through_structural(index, operand, &place.view).ok_or_else(|| {
-                    self.unsupported(index, "bits cannot be regrouped like that")
-                })?;
+                let view = self
+                    .through_structural(index, operand, &place.view)
+                    .ok_or_else(|| self.unsupported(index, "bits cannot be regrouped like that"))?;
                 BitsPlace { view, ..place.clone() }
             } else if matches!(node.op, Op::Pad) {
                 match self.absorbed_padding(index, value, &place) {
@@ -435,8 +438,13 @@ impl<'a> Lowering<'a> {
             } else {
                 let buffer = self.builder.buffer(BufferKind::F32, [1, 1, elements]);
                 let (dims, strides) = place.view.gather();
-                let kind =
-                    StepKind::Gather { input: place.buffer, output: buffer, dims, strides, offset: 0 };
+                let kind = StepKind::Gather {
+                    input: place.buffer,
+                    output: buffer,
+                    dims,
+                    strides,
+                    offset: 0,
+                };
                 self.builder.step(&name, kind);
                 buffer
             };

@@ -2,7 +2,7 @@
 
 use super::{BitsPlace, FloatPlace, Lowering};
 use crate::{
-    convert::{ConvertError, pads::pad_amounts, chain::uniform_constant, view::View},
+    convert::{ConvertError, chain::uniform_constant, pads::pad_amounts, view::View},
     graph::{Op, ValueId},
     program::{BinaryOutput, BufferId, BufferKind, Epilogue, EpilogueOp, StepKind},
 };
@@ -18,9 +18,8 @@ impl Lowering<'_> {
             node: name.to_owned(),
             reason: format!("its operand {what}"),
         };
-        let place = self.floats[value.index()]
-            .clone()
-            .ok_or_else(|| missing("is not there as floats"))?;
+        let place =
+            self.floats[value.index()].clone().ok_or_else(|| missing("is not there as floats"))?;
         if place.view.is_channels_first(self.builder.size(place.buffer)) {
             return Ok(place);
         }
@@ -100,8 +99,8 @@ impl Lowering<'_> {
         if self.demand.bits[result.index()] {
             let places: Option<Vec<BitsPlace>> =
                 operands.iter().map(|id| self.bits[id.index()].clone()).collect();
-            let places = places
-                .ok_or_else(|| self.unsupported(index, "an operand is not there as bits"))?;
+            let places =
+                places.ok_or_else(|| self.unsupported(index, "an operand is not there as bits"))?;
             let views = places.iter().map(|p| (p.buffer, p.view.clone())).collect();
             let (inputs, output, view) = self.join(index, axis, views, BufferKind::Bits)?;
             self.builder.step(&node.name, StepKind::Concat { inputs, output });
@@ -139,7 +138,8 @@ impl Lowering<'_> {
             let size = self.builder.size(*buffer);
             // One channel in front of every map must give the same order of pixels.
             let pixels = view.with_channels(size, 1);
-            let fits = view.channel_axis(size) == Some(axis) || (size[2] == 1 && view.rank() > axis);
+            let fits =
+                view.channel_axis(size) == Some(axis) || (size[2] == 1 && view.rank() > axis);
             let Some(pixels) = pixels.filter(|_| fits) else {
                 return Err(self.unsupported(
                     index,
@@ -205,13 +205,8 @@ impl Lowering<'_> {
             let output = self.builder.buffer(BufferKind::Bits, grown(size));
             // For bits a positive constant means bit 1.
             let bit = if value == levels.high { 1.0 } else { -1.0 };
-            let kind = StepKind::Pad {
-                input: place.buffer,
-                output,
-                pads,
-                channels: [0, 0],
-                value: bit,
-            };
+            let kind =
+                StepKind::Pad { input: place.buffer, output, pads, channels: [0, 0], value: bit };
             self.builder.step(&node.name, kind);
             let view = View::channels_first(grown(size));
             self.place_bits(result, BitsPlace { buffer: output, view, padding: None })?;
@@ -224,8 +219,7 @@ impl Lowering<'_> {
             if pads != [0; 4] {
                 let [height, width, _] = grown(size);
                 let output = self.builder.buffer(BufferKind::F32, [height, width, size[2]]);
-                let kind =
-                    StepKind::Pad { input: buffer, output, pads, channels: [0, 0], value };
+                let kind = StepKind::Pad { input: buffer, output, pads, channels: [0, 0], value };
                 self.builder.step(&node.name, kind);
                 buffer = output;
             }
@@ -296,8 +290,7 @@ impl Lowering<'_> {
         for (&result, cut) in node.outputs.iter().zip(&cuts) {
             let out_shape = self.shape(result).to_vec();
             // Feature maps stay channels-last; anything else is copied in logical order.
-            let order: Vec<usize> =
-                if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() };
+            let order: Vec<usize> = if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() };
             let (mut dims, mut strides, mut offset) = (Vec::new(), Vec::new(), 0_isize);
             for &axis in &order {
                 let (first, step) = cut[axis];
@@ -373,9 +366,10 @@ impl Lowering<'_> {
 /// Whether a step reads a buffer.
 pub(super) fn reads(kind: &StepKind, buffer: BufferId) -> bool {
     let in_epilogue = |epilogue: &Epilogue| {
-        epilogue.ops.iter().any(
-            |op| matches!(op, EpilogueOp::Combine { operand, .. } if *operand == buffer),
-        )
+        epilogue
+            .ops
+            .iter()
+            .any(|op| matches!(op, EpilogueOp::Combine { operand, .. } if *operand == buffer))
     };
     match kind {
         StepKind::BinaryConv { conv, output } => {
@@ -404,7 +398,9 @@ pub(super) fn for_each_buffer(kind: &mut StepKind, visit: &mut impl FnMut(&mut B
             match op {
                 EpilogueOp::Channel(_) => {}
                 EpilogueOp::Combine { operand, .. } => visit(operand),
-                EpilogueOp::Store { output } | EpilogueOp::StoreBits { output, .. } => visit(output),
+                EpilogueOp::Store { output } | EpilogueOp::StoreBits { output, .. } => {
+                    visit(output)
+                }
             }
         }
     }

@@ -84,10 +84,9 @@ impl Lowering<'_> {
         };
         let pool = pool_geometry(attributes, size, pooled);
         if attributes.count_include_pad && pool.pads != attributes.pads {
-            return Err(self.unsupported(
-                index,
-                "an average that counts padding cannot round its size up",
-            ));
+            return Err(
+                self.unsupported(index, "an average that counts padding cannot round its size up")
+            );
         }
         self.done[index] = true;
         let mut ops = Vec::new();
@@ -130,9 +129,8 @@ impl Lowering<'_> {
         let size = self.builder.size(place.buffer);
         let channel_axis = place.view.channel_axis(size);
         let over_channels = channel_axis.is_some_and(|axis| axes == [axis]);
-        let over_pixels = channel_axis.is_some_and(|channel| {
-            (1..rank).all(|axis| axes.contains(&axis) == (axis != channel))
-        });
+        let over_pixels = channel_axis
+            .is_some_and(|channel| (1..rank).all(|axis| axes.contains(&axis) == (axis != channel)));
         let mut ops: Vec<PendingOp> = Vec::new();
         if over_channels {
             let one = [size[0], size[1], 1];

@@ -1,2 +1,5 @@
-//! `bnn-convert`.
-fn main() {}
+//! Converts trained networks to `.bnn` files.
+
+fn main() -> std::process::ExitCode {
+    bnn_tools::convert::main()
+}

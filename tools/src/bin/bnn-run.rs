@@ -1,2 +1,5 @@
-//! `bnn-run`.
-fn main() {}
+//! Classifies images with a binary neural network, and measures, verifies and inspects models.
+
+fn main() -> std::process::ExitCode {
+    bnn_tools::run::main()
+}

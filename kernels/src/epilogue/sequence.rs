@@ -1,0 +1,439 @@
+//! The frequent operations in their frequent order, as one pass: 64 values at a time stay in registers
+//! from the accumulators to the float map and the bits of the next layer.
+
+use super::{
+    fused::Constant,
+    pass::{CHUNK, Map},
+};
+use crate::{
+    bit_string::low_mask,
+    simd::{Lanes, vectorised},
+};
+use std::ptr;
+
+// The places of a sequence, in order.
+const RELU: u16 = 1 << 0;
+const SCALE: u16 = 1 << 1;
+const BIAS: u16 = 1 << 2;
+const SLOPE: u16 = 1 << 3;
+const SHORTCUT: u16 = 1 << 4;
+const SHIFT: u16 = 1 << 5;
+const SECOND_SLOPE: u16 = 1 << 6;
+const SECOND_SHIFT: u16 = 1 << 7;
+const STORE: u16 = 1 << 8;
+const BITS: u16 = 1 << 9;
+/// The values are written back, for what follows the sequence.
+const WRITE_BACK: u16 = 1 << 10;
+/// Stands for places that are looked up while running.
+const ANY: u16 = u16::MAX;
+
+// What is compiled for itself: the block of a residual network that adds its shortcut before the next
+// sign (Bi-Real Net), the same with shifts around a PReLU (ReActNet), and with a Relu before batch
+// normalisation (QuickNet).
+const RESIDUAL: u16 = SCALE | BIAS | SHORTCUT | STORE | BITS;
+const SHIFTED_RESIDUAL: u16 = RESIDUAL | SHIFT | SECOND_SLOPE | SECOND_SHIFT;
+const RELU_RESIDUAL: u16 = RESIDUAL | RELU;
+
+/// Operations, each at most once and in this order: Relu, scale, bias, slope, shortcut, shift, slope,
+/// shift, store of floats, store of bits.
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
+    /// Which places are taken.
+    places: u16,
+    scale: Constant,
+    bias: Constant,
+    slope: Constant,
+    /// Operand that is added.
+    shortcut: usize,
+    shift: Constant,
+    second_slope: Constant,
+    second_shift: Constant,
+    /// Output of floats.
+    store: usize,
+    bits: Option<Bits>,
+}
+
+/// A store of bits.
+#[derive(Debug)]
+pub(super) struct Bits {
+    pub(super) thresholds: Constant,
+    /// One word for each chunk of a period, or none.
+    pub(super) flip: Vec<u64>,
+    pub(super) output: usize,
+}
+
+/// An operation that a [`Sequence`] has a place for.
+#[derive(Debug)]
+pub(super) enum Part {
+    Relu,
+    Scale(Constant),
+    Add(Constant),
+    /// `x >= 0 ? x : p * x`.
+    Slope(Constant),
+    Shortcut(usize),
+    Store(usize),
+    Bits(Bits),
+}
+
+impl Sequence {
+    /// Takes an operation that follows those already taken, or hands it back.
+    pub(super) fn push(&mut self, part: Part) -> Result<(), Part> {
+        let places: &[u16] = match part {
+            Part::Relu => &[RELU],
+            Part::Scale(_) => &[SCALE],
+            Part::Add(_) => &[BIAS, SHIFT, SECOND_SHIFT],
+            Part::Slope(_) => &[SLOPE, SECOND_SLOPE],
+            Part::Shortcut(_) => &[SHORTCUT],
+            Part::Store(_) => &[STORE],
+            Part::Bits(_) => &[BITS],
+        };
+        let Some(&place) = places.iter().find(|&&place| place > self.places) else {
+            return Err(part);
+        };
+        self.places |= place;
+        match part {
+            Part::Relu => {}
+            Part::Scale(p) => self.scale = p,
+            Part::Add(p) if place == BIAS => self.bias = p,
+            Part::Add(p) if place == SHIFT => self.shift = p,
+            Part::Add(p) => self.second_shift = p,
+            Part::Slope(p) if place == SLOPE => self.slope = p,
+            Part::Slope(p) => self.second_slope = p,
+            Part::Shortcut(operand) => self.shortcut = operand,
+            Part::Store(output) => self.store = output,
+            Part::Bits(bits) => self.bits = Some(bits),
+        }
+        Ok(())
+    }
+
+    /// The operand that is added.
+    pub(super) fn shortcut(&self) -> Option<usize> {
+        (self.places & SHORTCUT != 0).then_some(self.shortcut)
+    }
+
+    /// The output of floats.
+    pub(super) fn store(&self) -> Option<usize> {
+        (self.places & STORE != 0).then_some(self.store)
+    }
+
+    /// The output of bits.
+    pub(super) fn bits_output(&self) -> Option<usize> {
+        self.bits.as_ref().map(|bits| bits.output)
+    }
+}
+
+/// A sequence bound to its slices, with all lengths checked.
+#[derive(Clone, Copy)]
+pub(super) struct Streams<'a> {
+    map: Map<'a>,
+    sequence: &'a Sequence,
+    places: u16,
+    /// Number of values.
+    len: usize,
+    values: *mut f32,
+    shortcut: *const f32,
+    store: *mut f32,
+    bits: *mut u64,
+    thresholds: Constant,
+    /// One word for each chunk of a period, or null.
+    flip: *const u64,
+    /// Pixels whose bits are in one chunk; 1 where a pixel has chunks of its own.
+    pixels: usize,
+}
+
+impl<'a> Streams<'a> {
+    /// Binds a sequence of the map to slices that start at the same pixel.
+    ///
+    /// # Panics
+    /// If a slice is missing or has another length than the values ask for.
+    pub(super) fn new(
+        sequence: &'a Sequence,
+        map: Map<'a>,
+        values: &'a mut [f32],
+        shortcut: Option<&'a [f32]>,
+        store: Option<&'a mut [f32]>,
+        bits: Option<&'a mut [u64]>,
+        write_back: bool,
+    ) -> Self {
+        let len = values.len();
+        let (shortcut_len, store_len) = (shortcut.map(<[_]>::len), store.as_ref().map(|s| s.len()));
+        let words = len / map.channels * crate::words_per_pixel(map.channels);
+        let expected = |place: u16, len: usize| (sequence.places & place != 0).then_some(len);
+        assert_eq!(shortcut_len, expected(SHORTCUT, len), "operand map");
+        assert_eq!(store_len, expected(STORE, len), "output map");
+        assert_eq!(
+            bits.as_ref().map(|bits| bits.len()),
+            expected(BITS, words),
+            "output bits"
+        );
+        let flip = sequence.bits.as_ref().map_or(&[][..], |bits| &bits.flip);
+        assert!(flip.is_empty() || flip.len() == map.period.div_ceil(CHUNK));
+        Self {
+            map,
+            sequence,
+            places: sequence.places | if write_back { WRITE_BACK } else { 0 },
+            len,
+            values: values.as_mut_ptr(),
+            shortcut: shortcut.map_or(ptr::null(), <[_]>::as_ptr),
+            store: store.map_or(ptr::null_mut(), <[_]>::as_mut_ptr),
+            bits: bits.map_or(ptr::null_mut(), <[_]>::as_mut_ptr),
+            thresholds: sequence.bits.as_ref().map_or(0, |bits| bits.thresholds),
+            flip: if flip.is_empty() {
+                ptr::null()
+            } else {
+                flip.as_ptr()
+            },
+            pixels: if map.period == map.channels {
+                1
+            } else {
+                (CHUNK / map.channels).max(1)
+            },
+        }
+    }
+}
+
+vectorised! {
+    /// Runs a sequence.
+    pub(super) unsafe fn run_on(streams: Streams<'_>) = run;
+}
+
+/// # Safety
+/// The processor has the features of the vectors.
+#[inline(always)]
+unsafe fn run<V: Lanes>(streams: Streams<'_>) {
+    // SAFETY: the promise of the caller; the vectors are those of a chunk.
+    unsafe {
+        match V::LANES {
+            4 => choose::<V, 16>(&streams),
+            8 => choose::<V, 8>(&streams),
+            16 => choose::<V, 4>(&streams),
+            _ => unreachable!("vectors that fill a chunk"),
+        }
+    }
+}
+
+/// # Safety
+/// The processor has the features of the vectors; `VECTORS` vectors are a chunk.
+#[inline(always)]
+unsafe fn choose<V: Lanes, const VECTORS: usize>(streams: &Streams<'_>) {
+    // SAFETY: the promises of the caller; the places are those of the streams.
+    unsafe {
+        match streams.places {
+            RESIDUAL => all::<V, VECTORS, RESIDUAL>(streams),
+            SHIFTED_RESIDUAL => all::<V, VECTORS, SHIFTED_RESIDUAL>(streams),
+            RELU_RESIDUAL => all::<V, VECTORS, RELU_RESIDUAL>(streams),
+            _ => all::<V, VECTORS, ANY>(streams),
+        }
+    }
+}
+
+/// # Safety
+/// The processor has the features of the vectors; `VECTORS` vectors are a chunk; the places are those
+/// of the streams or [`ANY`].
+#[inline(always)]
+unsafe fn all<V: Lanes, const VECTORS: usize, const PLACES: u16>(streams: &Streams<'_>) {
+    let period = streams.map.period;
+    // The bits of a chunk are one word, or one word for each of its pixels.
+    let mut word = 0;
+    let mut start = 0;
+    while start < streams.len {
+        let len = period.min(streams.len - start);
+        let mut offset = 0;
+        // SAFETY: the promises of the caller; the chunks tile the values.
+        unsafe {
+            while offset + CHUNK <= len {
+                let at = start + offset;
+                chunk::<V, VECTORS, PLACES, true>(streams, offset, at, word, CHUNK);
+                offset += CHUNK;
+                word += streams.pixels;
+            }
+            if offset < len {
+                let at = start + offset;
+                chunk::<V, VECTORS, PLACES, false>(streams, offset, at, word, len - offset);
+                word += streams.pixels;
+            }
+        }
+        start += len;
+    }
+}
+
+/// Runs the sequence on the chunk of `count` values (64 if `FULL`) at `at`, which is `offset` values
+/// behind the start of a period and whose bits start at a word.
+///
+/// # Safety
+/// See [`all`]; the chunk lies in the values.
+#[inline(always)]
+unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: bool>(
+    streams: &Streams<'_>,
+    offset: usize,
+    at: usize,
+    word: usize,
+    count: usize,
+) {
+    let sequence = streams.sequence;
+    let places = if PLACES == ANY {
+        streams.places
+    } else {
+        PLACES
+    };
+    // SAFETY: `Streams::new` has checked that all slices are as long as the values, in which the
+    // caller promises that the chunk lies; constants are as long as the period, in whole chunks.
+    unsafe {
+        let zero = V::splat(0.0);
+        let constants = streams.map.constants.as_ptr().add(offset);
+        let mut x: [V; VECTORS] = load::<V, VECTORS, FULL>(streams.values.add(at), count);
+        if places & RELU != 0 {
+            for x in &mut x {
+                *x = x.maximum(zero);
+            }
+        }
+        if places & SCALE != 0 {
+            let p: [V; VECTORS] = load::<V, VECTORS, true>(constants.add(sequence.scale), CHUNK);
+            for (x, p) in x.iter_mut().zip(p) {
+                *x = x.mul(p);
+            }
+        }
+        if places & BIAS != 0 {
+            let p = load::<V, VECTORS, true>(constants.add(sequence.bias), CHUNK);
+            x = sum(x, p);
+        }
+        if places & SLOPE != 0 {
+            let p = load::<V, VECTORS, true>(constants.add(sequence.slope), CHUNK);
+            x = slope(x, p);
+        }
+        if places & SHORTCUT != 0 {
+            x = sum(x, load::<V, VECTORS, FULL>(streams.shortcut.add(at), count));
+        }
+        if places & SHIFT != 0 {
+            let p = load::<V, VECTORS, true>(constants.add(sequence.shift), CHUNK);
+            x = sum(x, p);
+        }
+        if places & SECOND_SLOPE != 0 {
+            let p = load::<V, VECTORS, true>(constants.add(sequence.second_slope), CHUNK);
+            x = slope(x, p);
+        }
+        if places & SECOND_SHIFT != 0 {
+            let p = load::<V, VECTORS, true>(constants.add(sequence.second_shift), CHUNK);
+            x = sum(x, p);
+        }
+        if places & STORE != 0 {
+            store::<V, VECTORS, FULL>(x, streams.store.add(at), count);
+        }
+        if places & BITS != 0 {
+            let thresholds: [V; VECTORS] =
+                load::<V, VECTORS, true>(constants.add(streams.thresholds), CHUNK);
+            let mut bits = 0;
+            for (vector, (x, threshold)) in x.iter().zip(thresholds).enumerate() {
+                bits |= x.ge_bits(threshold) << (vector * V::LANES);
+            }
+            if !streams.flip.is_null() {
+                bits ^= *streams.flip.add(offset / CHUNK);
+            }
+            if streams.pixels == 1 {
+                *streams.bits.add(word) = if FULL { bits } else { bits & low_mask(count) };
+            } else {
+                store_pixels(streams, bits, word, count);
+            }
+        }
+        if places & WRITE_BACK != 0 {
+            store::<V, VECTORS, FULL>(x, streams.values.add(at), count);
+        }
+    }
+}
+
+/// Writes the bits of the pixels of a chunk, a word each.
+///
+/// # Safety
+/// The pixels of `count` values have words from `word` on.
+#[inline(never)]
+unsafe fn store_pixels(streams: &Streams<'_>, bits: u64, word: usize, count: usize) {
+    let channels = streams.map.channels;
+    let mut start = 0;
+    let mut word = word;
+    while start < count {
+        // SAFETY: the promise of the caller.
+        unsafe { *streams.bits.add(word) = bits >> start & low_mask(channels) };
+        start += channels;
+        word += 1;
+    }
+}
+
+/// # Safety
+/// The processor has the features of the vectors.
+#[inline(always)]
+unsafe fn sum<V: Lanes, const VECTORS: usize>(
+    mut x: [V; VECTORS],
+    y: [V; VECTORS],
+) -> [V; VECTORS] {
+    for (x, y) in x.iter_mut().zip(y) {
+        // SAFETY: the promise of the caller.
+        *x = unsafe { x.add(y) };
+    }
+    x
+}
+
+/// `x >= 0 ? x : p * x`.
+///
+/// # Safety
+/// The processor has the features of the vectors.
+#[inline(always)]
+unsafe fn slope<V: Lanes, const VECTORS: usize>(
+    mut x: [V; VECTORS],
+    p: [V; VECTORS],
+) -> [V; VECTORS] {
+    for (x, p) in x.iter_mut().zip(p) {
+        // SAFETY: the promise of the caller.
+        *x = unsafe { x.select_ge(V::splat(0.0), *x, p.mul(*x)) };
+    }
+    x
+}
+
+/// Values in the vector at a position of a chunk of `count`.
+#[inline(always)]
+fn lanes<V: Lanes>(vector: usize, count: usize) -> usize {
+    count.saturating_sub(vector * V::LANES).min(V::LANES)
+}
+
+/// # Safety
+/// The processor has the features of the vectors; `count` floats can be read, which are 64 if `FULL`.
+#[inline(always)]
+unsafe fn load<V: Lanes, const VECTORS: usize, const FULL: bool>(
+    from: *const f32,
+    count: usize,
+) -> [V; VECTORS] {
+    // SAFETY: the promises of the caller; vectors past the end read nothing.
+    unsafe {
+        let mut vectors = [V::splat(0.0); VECTORS];
+        for (vector, value) in vectors.iter_mut().enumerate() {
+            let from = from.wrapping_add(vector * V::LANES);
+            *value = if FULL {
+                V::load(from)
+            } else {
+                V::load_first(from, lanes::<V>(vector, count))
+            };
+        }
+        vectors
+    }
+}
+
+/// # Safety
+/// The processor has the features of the vectors; `count` floats can be written, which are 64 if
+/// `FULL`.
+#[inline(always)]
+unsafe fn store<V: Lanes, const VECTORS: usize, const FULL: bool>(
+    vectors: [V; VECTORS],
+    to: *mut f32,
+    count: usize,
+) {
+    for (vector, value) in vectors.into_iter().enumerate() {
+        let to = to.wrapping_add(vector * V::LANES);
+        // SAFETY: the promises of the caller; vectors past the end write nothing.
+        unsafe {
+            if FULL {
+                value.store(to);
+            } else {
+                value.store_first(to, lanes::<V>(vector, count));
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Random programs give the same bits on every instruction set, with any number of threads and in
+//! any batch: those of the plain meaning.
+
+use bnn::{Isa, Model, SessionOptions, program::Program};
+use proptest::prelude::*;
+
+use crate::{generate, naive};
+
+/// Outputs as bits, all NaN alike.
+fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
+    let bits = |x: &f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
+    outputs.iter().map(|output| output.iter().map(bits).collect()).collect()
+}
+
+fn run(
+    model: &Model,
+    options: &SessionOptions,
+    inputs: &[Vec<f32>],
+    images: usize,
+) -> Vec<Vec<f32>> {
+    let mut session = model.session(options).unwrap();
+    let mut outputs: Vec<Vec<f32>> = model
+        .outputs()
+        .iter()
+        .map(|port| vec![f32::NAN; port.shape.iter().product::<usize>() * images])
+        .collect();
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    // Twice, so that what the first run leaves in memory is seen to play no part.
+    for _ in 0..2 {
+        let mut slices: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        session.run_into(&inputs, &mut slices).unwrap();
+    }
+    outputs
+}
+
+/// The plain meaning, image by image.
+fn expected(program: &Program, inputs: &[Vec<f32>], images: usize) -> Vec<Vec<f32>> {
+    let mut all = vec![Vec::new(); program.outputs.len()];
+    for image in 0..images {
+        let inputs: Vec<&[f32]> = inputs
+            .iter()
+            .map(|input| &input[input.len() / images * image..][..input.len() / images])
+            .collect();
+        for (all, output) in all.iter_mut().zip(naive::run(program, &inputs)) {
+            all.extend(output);
+        }
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_instruction_set_computes_the_meaning(seed in any::<u64>(), steps in 1_usize..14) {
+        let program = generate::program(seed, steps);
+        let inputs = generate::inputs(&program, seed, 1);
+        let expected = bits(&expected(&program, &inputs, 1));
+        let model = Model::from_program(program).unwrap();
+        for isa in Isa::available() {
+            let options = SessionOptions::default().isa(isa);
+            prop_assert_eq!(&bits(&run(&model, &options, &inputs, 1)), &expected, "{}", isa);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn threads_and_batches_change_nothing(seed in any::<u64>(), steps in 1_usize..14) {
+        let program = generate::program(seed, steps);
+        let inputs = generate::inputs(&program, seed, 5);
+        let expected = bits(&expected(&program, &inputs, 5));
+        let model = Model::from_program(program).unwrap();
+        for threads in [0, 1, 2, 3, 7] {
+            let options = SessionOptions::default().threads(threads);
+            prop_assert_eq!(&bits(&run(&model, &options, &inputs, 5)), &expected, "{}", threads);
+        }
+    }
+}
+
+#[test]
+fn arenas_are_close_to_the_largest_sum_of_live_buffers() {
+    let mut exact = 0;
+    for seed in 0..100 {
+        let model = Model::from_program(generate::program(seed, 20)).unwrap();
+        let session = model.session(&SessionOptions::default()).unwrap();
+        let (arena, live) = (session.arena_bytes(), session.live_bytes());
+        assert!(arena >= live && arena * 10 <= live * 12, "seed {seed}: {arena} for {live}");
+        exact += usize::from(arena == live);
+    }
+    assert!(exact >= 80, "only {exact} of 100 arenas are as small as can be");
+}

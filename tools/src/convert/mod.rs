@@ -1,0 +1,281 @@
+//! `bnn-convert`: trained networks to `.bnn` files.
+
+mod preprocessing;
+mod report;
+
+use crate::{
+    engine::EngineArguments,
+    exit::{self, Failure, Result, Status},
+    files,
+    golden::Golden,
+    output::Output,
+    terminal::Style,
+    verification::{self, Strictness, Verification},
+    version,
+};
+use bnn::{
+    Model,
+    convert::{Conversion, ConvertOptions, convert},
+    format,
+    graph::Graph,
+    import::onnx::{self, ImportError, ImportOptions},
+    program::{Metadata, Program},
+};
+use clap::Parser;
+use preprocessing::PreprocessingArguments;
+use report::Document;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Name of the tool in messages.
+const PROGRAM: &str = "bnn-convert";
+
+/// Converts a trained network (ONNX, QONNX) to a .bnn file.
+#[derive(Debug, Parser)]
+#[command(
+    name = PROGRAM,
+    version = env!("CARGO_PKG_VERSION"),
+    long_version = version::long(),
+    after_help = "Exit codes: 0 done, 2 wrong usage, 3 an input cannot be read or is broken, \
+                  4 the model is not supported or --strict refused it, 5 verification failed, \
+                  1 anything else."
+)]
+struct Arguments {
+    /// The trained network: .onnx
+    #[arg(value_name = "INPUT")]
+    input: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "OUT.bnn")]
+    output: PathBuf,
+    /// Shape of an input where the file leaves sizes open; the batch is always free. Repeatable
+    #[arg(long = "input-shape", value_name = "NAME=1,3,224,224", value_parser = input_shape)]
+    input_shapes: Vec<(String, Vec<usize>)>,
+    /// Names of the classes, one a line
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Store float weights as 16-bit floats: half the size, not exact
+    #[arg(long)]
+    f16: bool,
+    /// Treat an approximate or guessed step as an error
+    #[arg(long)]
+    strict: bool,
+    /// Run the converted model on golden inputs and compare; if it fails, no file is left
+    #[arg(long, value_name = "GOLDEN.safetensors")]
+    verify: Option<PathBuf>,
+    #[command(flatten)]
+    strictness: Strictness,
+    /// Write what became of each layer
+    #[arg(long, value_name = "FILE.json")]
+    report: Option<PathBuf>,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let expected = || "expected NAME=1,3,224,224".to_owned();
+    // Names of tensors may hold '='; shapes do not.
+    let (name, shape) = text.rsplit_once('=').ok_or_else(expected)?;
+    let shape: Result<Vec<usize>, _> =
+        shape.split(',').map(|extent| extent.trim().parse()).collect();
+    match shape {
+        Ok(shape) if !name.is_empty() && !shape.contains(&0) => Ok((name.to_owned(), shape)),
+        _ => Err(expected()),
+    }
+}
+
+/// Runs the tool on the arguments of the process.
+pub fn main() -> ExitCode {
+    exit::finish(PROGRAM, run())
+}
+
+fn run() -> Result<()> {
+    let arguments: Arguments = exit::parse()?;
+    let input_bytes = check_paths(&arguments)?;
+    let labels = arguments.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default();
+    // Read before the long work, so that a mistake is told at once.
+    let golden = arguments.verify.as_deref().map(Golden::read).transpose()?;
+
+    let graph = import(&arguments)?;
+    let first_input = graph.inputs.first().and_then(|input| input.shape.get(1..)).unwrap_or(&[]);
+    let preprocessing = arguments.preprocessing.resolve(first_input)?;
+    let metadata = Metadata { preprocessing, labels, ..Metadata::default() };
+    let options = ConvertOptions { strict: arguments.strict, f16: arguments.f16, metadata };
+    let Conversion { program, report } = convert(graph, &options).map_err(|error| {
+        Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
+    })?;
+    if let Some(path) = &arguments.labels {
+        preprocessing::label_count_fits(&program.metadata.labels, &program.outputs)
+            .map_err(|message| Failure::input(path, message))?;
+    }
+    let bytes = format::write(&program).map_err(|error| {
+        Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
+    })?;
+
+    let mut output = Output::new();
+    let style = Style::of_standard_output();
+    let verification = match &golden {
+        Some(golden) => Some(verify(&arguments, &bytes, golden)?),
+        None => None,
+    };
+    if let Some(verification) = verification.as_ref().filter(|verification| !verification.passed) {
+        remove_stale(&arguments.output)?;
+        if !arguments.json {
+            verification.write(&mut output, style)?;
+            output.flush()?;
+        }
+        return verification.check();
+    }
+    write_model(&arguments.output, &program)?;
+
+    let document = Document {
+        output: arguments.output.display().to_string(),
+        bytes: bytes.len() as u64,
+        input_bytes,
+        report: &report,
+        verification: verification.as_ref(),
+    };
+    if let Some(path) = &arguments.report {
+        let mut json = serde_json::to_vec_pretty(&document)
+            .map_err(|error| Failure::new(Status::Other, error))?;
+        json.push(b'\n');
+        files::write(path, &json)?;
+    }
+    if arguments.json {
+        output.json(&document)?;
+    } else {
+        document.write(&mut output, style)?;
+    }
+    output.flush()
+}
+
+/// Checks what can be seen from the paths alone, and returns the length of the input.
+fn check_paths(arguments: &Arguments) -> Result<u64> {
+    let Arguments { input, output, report, .. } = arguments;
+    let has_extension =
+        |path: &Path, wanted| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted));
+    let metadata = fs::metadata(input).map_err(|error| Failure::input(input, error))?;
+    if metadata.is_dir() {
+        return Err(Failure::input(input, "a folder, expected an ONNX file"));
+    }
+    if has_extension(input, "safetensors") {
+        return Err(Failure::usage(format_args!(
+            "{}: not supported yet: a .safetensors file holds no graph and needs --arch, which this \
+             version does not have; export the network as ONNX",
+            input.display()
+        )));
+    }
+    if let Some(report) = report
+        && !has_extension(report, "json")
+    {
+        return Err(Failure::usage(format_args!(
+            "--report {}: expected a name that ends in .json",
+            report.display()
+        )));
+    }
+    let same = |a: &Path, b: &Path| {
+        matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+    };
+    if same(input, output) {
+        return Err(Failure::usage(format_args!(
+            "--output {} would overwrite the input",
+            output.display()
+        )));
+    }
+    Ok(metadata.len())
+}
+
+/// One label a line; empty lines at the end do not count.
+fn read_labels(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::input(path, error))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let labels: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    match labels.iter().position(String::is_empty) {
+        _ if labels.is_empty() => Err(Failure::input(path, "no labels, expected one a line")),
+        Some(line) => Err(Failure::input(path, format_args!("line {} is empty", line + 1))),
+        None => Ok(labels),
+    }
+}
+
+fn import(arguments: &Arguments) -> Result<Graph> {
+    let mut input_shapes = BTreeMap::new();
+    for (name, shape) in &arguments.input_shapes {
+        if input_shapes.insert(name.clone(), shape.clone()).is_some() {
+            return Err(Failure::usage(format_args!("--input-shape {name} is given twice")));
+        }
+    }
+    onnx::read(&arguments.input, &ImportOptions { input_shapes }).map_err(|error| {
+        let cause = match &error {
+            ImportError::File { source, .. } => source,
+            other => other,
+        };
+        let status = match cause {
+            ImportError::OpenShape { .. } => Status::Usage,
+            ImportError::Input { input, .. }
+                if arguments.input_shapes.iter().any(|(name, _)| name == input) =>
+            {
+                Status::Usage
+            }
+            ImportError::Input { .. }
+            | ImportError::OperatorSet { .. }
+            | ImportError::Evaluation(_)
+            | ImportError::Unsupported(_) => Status::Unsupported,
+            _ => Status::Input,
+        };
+        Failure::new(status, error)
+    })
+}
+
+/// Compares the file as it will be written with golden outputs.
+fn verify(arguments: &Arguments, bytes: &[u8], golden: &Golden) -> Result<Verification> {
+    let model_name = arguments.output.display().to_string();
+    let golden_name = arguments.verify.as_deref().unwrap_or(Path::new("")).display().to_string();
+    let model = Model::from_bytes(bytes)
+        .map_err(|error| crate::engine::failure(&model_name, error))?;
+    verification::verify(
+        (&model_name, &model),
+        (&golden_name, golden),
+        &EngineArguments::default().options()?,
+        arguments.strictness,
+    )
+}
+
+/// Removes an older model: after a failed verification nobody must take it for the new one.
+fn remove_stale(path: &Path) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        fs::remove_file(path).map_err(|error| {
+            Failure::new(Status::Other, format_args!("{}: {error}", path.display()))
+        })?;
+    }
+    Ok(())
+}
+
+fn write_model(path: &Path, program: &Program) -> Result<()> {
+    format::write_file(path, program).map_err(|error| Failure::new(Status::Other, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_shapes() {
+        assert_eq!(input_shape("x=1,3,8,8"), Ok(("x".into(), vec![1, 3, 8, 8])));
+        assert_eq!(input_shape("a=b=1, 2"), Ok(("a=b".into(), vec![1, 2])));
+        for bad in ["x", "=1,2", "x=", "x=1,-3", "x=1,0", "x=a"] {
+            assert!(input_shape(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,246 @@
+//! `bnn-convert` from the outside: exit codes, messages, documents, files.
+
+mod support;
+
+use support::{
+    Scratch, Variant, assert_fails, assert_keys, convert, json, network, path_of, run, stderr, stdout,
+};
+
+#[test]
+fn converts_and_reports() {
+    let scratch = Scratch::new();
+    let output = scratch.path("out.bnn");
+    let report = scratch.path("report.json");
+    let mut command = convert();
+    command.arg(scratch.onnx(Variant::default())).arg("-o").arg(&output).arg("--json");
+    let document = json(command.arg("--report").arg(&report).arg("--strict"));
+    assert_keys(
+        &document,
+        &[
+            "output",
+            "bytes",
+            "input_bytes",
+            "layers",
+            "binary_layers",
+            "float_layers",
+            "storage_mbit",
+            "macs",
+            "warnings",
+            "notes",
+        ],
+    );
+    assert_eq!(document["output"], output.to_str().unwrap());
+    assert_eq!(document["bytes"], std::fs::metadata(&output).unwrap().len());
+    assert_eq!(document["input_bytes"], network(Variant::default()).len());
+    assert_eq!((&document["binary_layers"], &document["float_layers"]), (&1.into(), &1.into()));
+    assert_eq!(document["macs"]["binary"], 3 * 3 * 16);
+    assert_eq!(document["macs"]["float"], 3 * 3 * 16);
+    for layer in document["layers"].as_array().unwrap() {
+        assert_keys(
+            layer,
+            &["name", "kind", "binary", "input_shape", "output_shape", "bytes_before", "bytes_after", "macs"],
+        );
+        assert!(layer["binary"] == true || layer["reason"].is_string(), "{layer}");
+    }
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!(written, document);
+}
+
+#[test]
+fn the_table_names_layers_and_reasons() {
+    let scratch = Scratch::new();
+    let output = convert()
+        .arg(scratch.onnx(Variant::default()))
+        .arg("-o")
+        .arg(scratch.path("out.bnn"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stderr(&output), "");
+    let text = stdout(&output);
+    assert!(!text.contains('\x1b'), "no colours into a pipe");
+    for part in ["stem", "match", "total", "no: ", "1 binary and 1 float layers", "out.bnn"] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+}
+
+#[test]
+fn inputs_that_cannot_be_read() {
+    let scratch = Scratch::new();
+    let output = scratch.path("out.bnn");
+    let missing = scratch.path("missing.onnx");
+    let garbage = scratch.write("garbage.onnx", b"this is no protocol buffer at all, is it?");
+    let whole = network(Variant::default());
+    let cut = scratch.write("cut.onnx", &whole[..whole.len() / 2]);
+    for (input, name) in
+        [(missing, "missing.onnx"), (garbage, "garbage.onnx"), (cut, "cut.onnx")]
+    {
+        assert_fails(convert().arg(input).arg("-o").arg(&output), 3, &["bnn-convert: ", name]);
+        assert!(!output.exists());
+    }
+    assert_fails(convert().arg(scratch.path("")).arg("-o").arg(&output), 3, &["folder"]);
+}
+
+#[test]
+fn models_that_are_not_supported() {
+    let scratch = Scratch::new();
+    let output = scratch.path("out.bnn");
+    let strange = scratch.onnx(Variant { unsupported: true, ..Variant::default() });
+    assert_fails(
+        convert().arg(&strange).arg("-o").arg(&output),
+        4,
+        &["model.onnx", "strange", "GridSample"],
+    );
+    assert!(!output.exists());
+    let plain = scratch.onnx(Variant::default());
+    assert_fails(
+        convert().arg(plain).arg("-o").arg(&output).args(["--strict", "--f16"]),
+        4,
+        &["model.onnx", "strict"],
+    );
+    assert!(!output.exists());
+}
+
+#[test]
+fn shapes_left_open_are_asked_for() {
+    let scratch = Scratch::new();
+    let input = scratch.onnx(Variant { open_shape: true, ..Variant::default() });
+    let output = scratch.path("out.bnn");
+    let command = || {
+        let mut command = convert();
+        command.arg(&input).arg("-o").arg(&output);
+        command
+    };
+    assert_fails(&mut command(), 2, &["--input-shape image="]);
+    assert_fails(command().args(["--input-shape", "image=1,3"]), 2, &["image"]);
+    assert_fails(command().args(["--input-shape", "image=1,4,4,4"]), 2, &["image"]);
+    assert_fails(command().args(["--input-shape", "picture=1,3,4,4"]), 2, &["picture"]);
+    assert_fails(command().args(["--input-shape", "image"]), 2, &["--input-shape"]);
+    assert!(!output.exists());
+    command().args(["--input-shape", "image=1,3,4,4"]).assert().code(0);
+    assert!(output.exists());
+}
+
+#[test]
+fn labels_must_fit() {
+    let scratch = Scratch::new();
+    let input = scratch.onnx(Variant::default());
+    let output = scratch.path("out.bnn");
+    let with = |labels| {
+        let mut command = convert();
+        command.arg(&input).arg("-o").arg(&output).arg("--labels").arg(labels);
+        command
+    };
+    assert_fails(&mut with(scratch.path("none.txt")), 3, &["none.txt"]);
+    assert_fails(&mut with(scratch.write("two.txt", "a\nb\n")), 3, &["two.txt", "2 labels", "3"]);
+    assert_fails(&mut with(scratch.write("empty.txt", "")), 3, &["empty.txt"]);
+    assert_fails(&mut with(scratch.write("gap.txt", "a\n\nc\n")), 3, &["gap.txt", "line 2"]);
+    assert_fails(&mut with(scratch.write("latin.txt", b"caf\xe9\nb\nc\n")), 3, &["latin.txt"]);
+    assert!(!output.exists());
+    with(scratch.write("windows.txt", "a\r\nb\r\nc\r\n\r\n")).assert().code(0);
+    let document = json(run().arg("inspect").arg(&output).arg("--json"));
+    assert_eq!(document["labels"], serde_json::json!(["a", "b", "c"]));
+}
+
+#[test]
+fn wrong_usage() {
+    let scratch = Scratch::new();
+    let input = scratch.onnx(Variant::default());
+    let output = scratch.path("out.bnn");
+    let with = |flags: &[&str]| {
+        let mut command = convert();
+        command.arg(&input).arg("-o").arg(&output).args(flags);
+        command
+    };
+    assert_fails(&mut convert(), 2, &["INPUT"]);
+    assert_fails(convert().arg(&input), 2, &["--output"]);
+    for flags in [
+        &["--no-such-flag"][..],
+        &["--crop", "x"],
+        &["--crop", "5"],
+        &["--resize", "0"],
+        &["--interpolation", "lanczos"],
+        &["--range", "2"],
+        &["--mean", "1,2"],
+        &["--std", "0"],
+        &["--channels", "gray"],
+        &["--tolerance", "-1"],
+        &["--report", "report.txt"],
+    ] {
+        assert_fails(&mut with(flags), 2, &["bnn-convert: "]);
+    }
+    let weights = scratch.write("weights.safetensors", "");
+    assert_fails(convert().arg(weights).arg("-o").arg(&output), 2, &["--arch", "not supported"]);
+    assert_fails(convert().arg(&input).arg("-o").arg(&input), 2, &["overwrite"]);
+    assert!(!output.exists());
+}
+
+#[test]
+fn preprocessing_is_stored() {
+    let scratch = Scratch::new();
+    let output = scratch.path("out.bnn");
+    convert()
+        .arg(scratch.onnx(Variant::default()))
+        .arg("-o")
+        .arg(&output)
+        .args(["--resize", "6", "--crop", "4", "--interpolation", "bicubic"])
+        .args(["--resize-rounding", "floor", "--range", "255", "--channels", "bgr"])
+        .args(["--mean", "-1.5,2,3", "--std", "2"])
+        .assert()
+        .code(0);
+    let document = json(run().arg("inspect").arg(&output).arg("--json"));
+    let expected = serde_json::json!({
+        "resize": { "shorter": 6 },
+        "crop": [4, 4],
+        "interpolation": "bicubic",
+        "rounding": "floor",
+        "channels": "bgr",
+        "range": 255.0,
+        "mean": [-1.5, 2.0, 3.0],
+        "std": [2.0],
+    });
+    assert_eq!(document["preprocessing"], expected);
+}
+
+#[test]
+fn verification_decides_about_the_file() {
+    let scratch = Scratch::new();
+    let input = scratch.onnx(Variant::default());
+    let output = scratch.path("out.bnn");
+    let command = |golden: &std::path::Path| {
+        let mut command = convert();
+        command.arg(&input).arg("-o").arg(&output).arg("--json").arg("--range").arg("1");
+        command.arg("--verify").arg(golden);
+        command
+    };
+    let golden = scratch.golden(|_| {});
+    let document = json(command(&golden).args(["--tolerance", "0"]));
+    assert_eq!(document["verification"]["rows_exact"], 3);
+    assert_eq!(document["verification"]["input_u8"]["rows_exact"], 3);
+    assert!(output.exists());
+
+    // The model of the last run must not pass for the result of this one.
+    let wrong = scratch.golden(|logits| logits[4] = 2.5);
+    assert_fails(&mut command(&wrong), 5, &["out.bnn", "row 1", "1 of 3 rows"]);
+    assert!(!output.exists());
+
+    json(command(&wrong).args(["--allow-flips", "1"]));
+    assert!(output.exists());
+    assert_fails(&mut command(&scratch.path("none.safetensors")), 3, &["none.safetensors"]);
+}
+
+#[test]
+fn version_and_help() {
+    for (program, mut command) in [("bnn-convert", convert()), ("bnn-run", run())] {
+        let output = command.arg("--version").output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let text = stdout(&output);
+        assert!(text.starts_with(&format!("{program} {}", env!("CARGO_PKG_VERSION"))), "{text}");
+        assert!(text.contains("scalar") && text.contains("avx2"), "{text}");
+    }
+    let output = convert().arg("--help").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("--input-shape"));
+    assert!(path_of("bnn-convert").exists());
+}
