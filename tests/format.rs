@@ -227,9 +227,8 @@ fn a_header_that_swells_is_abandoned() {
     assert!(huge.len() < 1 << 20);
     let error = refusal(&pack(1000, &huge, &[]));
     assert!(error.contains("at least 1001 bytes of JSON, expected 1000"), "{error}");
-    let error = read(&pack(64 << 20, &huge, &[])).unwrap_err();
+    let error = read(&pack(MAX_HEADER_BYTES + 1, &huge, &[])).unwrap_err();
     assert!(matches!(error, FormatError::HeaderTooLarge(_)), "{error}");
-    assert!(64 << 20 > MAX_HEADER_BYTES);
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Builder {
                     .map(|_| u64::from(self.random()) << 32 | u64::from(self.random()))
                     .collect();
                 if let Some(last) = words.last_mut()
-                    && elements % 64 != 0
+                    && !elements.is_multiple_of(64)
                 {
                     *last &= (1 << (elements % 64)) - 1;
                 }
