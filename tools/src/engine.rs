@@ -11,7 +11,7 @@ use std::{
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct EngineArguments {
     /// Threads that work on one call [env: BNN_THREADS] [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<String>,
     /// Instruction set: scalar, v2, avx2, avx512, avx512vpopcnt, amx or neon [env: BNN_ISA] [default: the fastest]
     #[arg(long, value_name = "NAME")]

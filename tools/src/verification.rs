@@ -12,7 +12,7 @@ use crate::{
 };
 use bnn::{
     Model, Session, SessionOptions,
-    program::{Program, StepKind},
+    program::{Epilogue, EpilogueOp, Program, StepKind},
 };
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ const SOFTMAX_TOLERANCE: f64 = 1e-4;
 #[derive(Debug, Clone, Copy, PartialEq, clap::Args)]
 pub struct Strictness {
     /// Largest difference allowed, relative to the largest |logit| of a row; 0: equal to the bit
-    #[arg(long, value_name = "X", default_value = "1e-4", value_parser = tolerance)]
+    #[arg(long, value_name = "X", default_value = "1e-4", value_parser = tolerance, allow_negative_numbers = true)]
     pub tolerance: f64,
     /// Rows that may miss the tolerance: a sign within rounding of zero turned over
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -297,15 +297,19 @@ impl Verification {
     }
 }
 
-/// The program without the softmax at its end; `None` if it does not end with one.
+/// The program with a copy in place of the softmax at its end; `None` if it does not end with one.
 fn without_softmax(program: &Program) -> Option<Program> {
-    let [port] = &program.outputs[..] else { return None };
-    let index = program.steps.iter().position(|step| {
-        matches!(step.kind, StepKind::Softmax { output, log: false, .. } if output == port.buffer)
-    })?;
+    let is_copy = |kind: &StepKind| matches!(kind, StepKind::Gather { .. });
+    let index = program.steps.iter().rposition(|step| !is_copy(&step.kind))?;
+    let StepKind::Softmax { input, output, log: false } = program.steps[index].kind else {
+        return None;
+    };
     let mut program = program.clone();
-    let StepKind::Softmax { input, .. } = program.steps.remove(index).kind else { return None };
-    program.outputs[0].buffer = input;
+    program.steps[index].kind = StepKind::Elementwise {
+        input,
+        flatten: false,
+        epilogue: Epilogue { ops: vec![EpilogueOp::Store { output }] },
+    };
     Some(program)
 }
 

@@ -101,13 +101,21 @@ fn models_that_are_not_supported() {
         &["model.onnx", "strange", "GridSample"],
     );
     assert!(!output.exists());
-    let plain = scratch.onnx(Variant::default());
-    assert_fails(
-        convert().arg(plain).arg("-o").arg(&output).args(["--strict", "--f16"]),
-        4,
-        &["model.onnx", "strict"],
-    );
+}
+
+#[test]
+fn strict_refuses_weights_of_sixteen_bits() {
+    let scratch = Scratch::new();
+    let output = scratch.path("out.bnn");
+    let mut command = convert();
+    command.arg(scratch.onnx(Variant::default())).arg("-o").arg(&output).arg("--f16");
+    assert_fails(command.arg("--strict"), 4, &["model.onnx", "strict", "f16"]);
     assert!(!output.exists());
+    let mut command = convert();
+    command.arg(scratch.onnx(Variant::default())).arg("-o").arg(&output).arg("--f16");
+    let document = json(command.arg("--json"));
+    assert_eq!(document["warnings"].as_array().unwrap().len(), 1, "{document}");
+    assert_eq!(document["layers"][0]["bytes_after"], 9 * 2);
 }
 
 #[test]
@@ -121,9 +129,10 @@ fn shapes_left_open_are_asked_for() {
         command
     };
     assert_fails(&mut command(), 2, &["--input-shape image="]);
-    assert_fails(command().args(["--input-shape", "image=1,3"]), 2, &["image"]);
-    assert_fails(command().args(["--input-shape", "image=1,4,4,4"]), 2, &["image"]);
-    assert_fails(command().args(["--input-shape", "picture=1,3,4,4"]), 2, &["picture"]);
+    assert_fails(command().args(["--input-shape", "image=1,3"]), 2, &["stem"]);
+    assert_fails(command().args(["--input-shape", "image=1,4,4,4"]), 2, &["stem"]);
+    let both = ["--input-shape", "image=1,3,4,4", "--input-shape", "picture=1,3,4,4"];
+    assert_fails(command().args(both), 2, &["picture", "only image"]);
     assert_fails(command().args(["--input-shape", "image"]), 2, &["--input-shape"]);
     assert!(!output.exists());
     command().args(["--input-shape", "image=1,3,4,4"]).assert().code(0);

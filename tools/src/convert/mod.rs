@@ -209,15 +209,16 @@ fn import(arguments: &Arguments) -> Result<Graph> {
             return Err(Failure::usage(format_args!("--input-shape {name} is given twice")));
         }
     }
-    onnx::read(&arguments.input, &ImportOptions { input_shapes }).map_err(|error| {
+    let graph = onnx::read(&arguments.input, &ImportOptions { input_shapes }).map_err(|error| {
         let cause = match &error {
             ImportError::File { source, .. } => source,
             other => other,
         };
         let status = match cause {
             ImportError::OpenShape { .. } => Status::Usage,
-            ImportError::Input { input, .. }
-                if arguments.input_shapes.iter().any(|(name, _)| name == input) =>
+            // A shape that is given goes before the one in the file, so a misfit is its fault.
+            ImportError::Input { .. } | ImportError::Node { .. } | ImportError::Shape(_)
+                if !arguments.input_shapes.is_empty() =>
             {
                 Status::Usage
             }
@@ -228,7 +229,17 @@ fn import(arguments: &Arguments) -> Result<Graph> {
             _ => Status::Input,
         };
         Failure::new(status, error)
-    })
+    })?;
+    let inputs: Vec<&str> =
+        graph.inputs.iter().map(|input| graph.value_name(input.value)).collect();
+    match arguments.input_shapes.iter().find(|(name, _)| !inputs.contains(&name.as_str())) {
+        Some((name, _)) => Err(Failure::usage(format_args!(
+            "--input-shape {name}: {} has no such input, only {}",
+            arguments.input.display(),
+            inputs.join(", ")
+        ))),
+        None => Ok(graph),
+    }
 }
 
 /// Compares the file as it will be written with golden outputs.

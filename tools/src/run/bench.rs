@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "B", default_value = "1", value_parser = at_least_one)]
     batch: usize,
     /// Time to measure for, in seconds
-    #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value = "3", value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
     /// Print one JSON document
     #[arg(long)]
