@@ -12,7 +12,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, path::Path, process::Command, time::Duration};
 
 fn networks(criterion: &mut Criterion) {
-    let default = Model::from_bytes(bnn_models::default_model()).expect("the default model is whole");
+    let default =
+        Model::from_bytes(bnn_models::default_model()).expect("the default model is whole");
     measure(criterion, "default", &default);
     match imagenet() {
         Ok(model) => measure(criterion, "imagenet-resnet18", &model),
@@ -30,8 +31,9 @@ fn measure(criterion: &mut Criterion, name: &str, model: &Model) {
     let input = image(length(&model.inputs()[0].shape));
     let mut output = vec![0.0; length(&model.outputs()[0].shape)];
     for isa in Isa::available() {
-        let mut session =
-            model.session(&SessionOptions::default().isa(isa)).expect("an available instruction set");
+        let mut session = model
+            .session(&SessionOptions::default().isa(isa))
+            .expect("an available instruction set");
         group.bench_function(isa.name(), |bencher| {
             bencher.iter(|| {
                 session

@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{format::FormatError, program::ProgramError, runtime::RunError, vision::ImageError};
+use crate::{
+    format::FormatError,
+    program::ProgramError,
+    runtime::RunError,
+    vision::{ImageError, PreprocessError},
+};
 
 /// Why the library could not do what it was asked. The message is one line.
 #[derive(Debug, Error)]
@@ -35,6 +40,9 @@ pub enum Error {
     /// A picture cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A picture does not become the input of the network.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
     /// An instruction set is unknown, not built in, or not available on this processor.
     #[error(transparent)]
     Isa(#[from] bnn_kernels::IsaError),

@@ -1,4 +1,53 @@
 //! `bnn`: an inference engine for deployed binary neural networks.
+//!
+//! The weights and activations of a binary network are ±1, so that a convolution is an exclusive or
+//! and a count of bits. A trained network is converted once (by the tool `bnn-convert`, or with
+//! [`import`] and [`convert`]) to a `.bnn` file; this crate loads such files and runs them on the CPU.
+//! The results are those of the float network that was trained, and they are the same to the bit on
+//! every instruction set, with any number of threads and in any batch.
+//!
+//! # Classify a picture
+//!
+//! The file knows how a picture becomes an input and what the classes are called:
+//!
+//! ```no_run
+//! use bnn::{Model, SessionOptions, vision};
+//!
+//! # fn main() -> Result<(), bnn::Error> {
+//! let model = Model::open("network.bnn")?;
+//! let mut session = model.session(&SessionOptions::default())?;
+//! let image = vision::decode_file("cat.jpg")?;
+//! for prediction in session.classify(&image, 5)? {
+//!     println!("{:6.3} {}", prediction.probability, prediction.label.unwrap_or_default());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Run tensors
+//!
+//! Values go in and come out in the layout of the original graph, images of a batch one after the
+//! other. [`Session::run_into`] writes to memory of the caller and allocates nothing:
+//!
+//! ```no_run
+//! use bnn::{Model, SessionOptions};
+//!
+//! # fn main() -> Result<(), bnn::Error> {
+//! let model = Model::open("network.bnn")?;
+//! let mut session = model.session(&SessionOptions::default().threads(4))?;
+//! let (image, scores) = (model.inputs()[0].elements(), model.outputs()[0].elements());
+//!
+//! let input = vec![0.0; 8 * image];
+//! let mut output = vec![0.0; 8 * scores];
+//! session.run_into(&[&input], &mut [&mut output])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Threads
+//!
+//! A [`Model`] is `Send + Sync` and cheap to clone. A [`Session`] runs one call at a time; a server
+//! makes one per worker, and they share the packed weights.
 
 pub mod convert;
 mod error;

@@ -13,44 +13,41 @@ use bnn::{
     reference,
 };
 use proptest::prelude::*;
-use rand_like::Random;
 
 /// A source of test data that proptest can replay: all from one seed.
-mod rand_like {
-    pub struct Random(u64);
+struct Random(u64);
 
-    impl Random {
-        pub fn new(seed: u64) -> Self {
-            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-        }
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
 
-        pub fn next(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-        }
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
 
-        pub fn below(&mut self, n: usize) -> usize {
-            (self.next() >> 33) as usize % n
-        }
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 33) as usize % n
+    }
 
-        pub fn chance(&mut self, percent: usize) -> bool {
-            self.below(100) < percent
-        }
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
 
-        /// Uniform in -1..1.
-        pub fn float(&mut self) -> f32 {
-            (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-        }
+    /// Uniform in -1..1.
+    fn float(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    }
 
-        pub fn floats(&mut self, n: usize) -> Vec<f32> {
-            (0..n).map(|_| self.float()).collect()
-        }
+    fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.float()).collect()
+    }
 
-        pub fn signs(&mut self, n: usize) -> Vec<f32> {
-            (0..n).map(|_| if self.chance(50) { 1.0 } else { -1.0 }).collect()
-        }
+    fn signs(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| if self.chance(50) { 1.0 } else { -1.0 }).collect()
     }
 }
 

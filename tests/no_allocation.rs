@@ -59,11 +59,8 @@ fn a_run_on_one_thread_allocates_nothing() {
         let model = Model::from_program(generate::program(seed, 15)).unwrap();
         let inputs = generate::inputs(model.program(), seed, 3);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let mut outputs: Vec<Vec<f32>> = model
-            .outputs()
-            .iter()
-            .map(|port| vec![0.0; 3 * port.shape.iter().product::<usize>()])
-            .collect();
+        let mut outputs: Vec<Vec<f32>> =
+            model.outputs().iter().map(|port| vec![0.0; 3 * port.elements()]).collect();
         let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
         for isa in Isa::available() {
             let mut session = model.session(&SessionOptions::default().isa(isa)).unwrap();

@@ -208,7 +208,7 @@ fn buffers_are_written_once_and_then_read() {
                 p.outputs.push(p.outputs[0].clone());
                 p.outputs[1].name = "again".into();
             },
-            "output 'again': buffer 17 is read by a step or is another output",
+            "output 'again': buffer 16 is read by a step or is another output",
         ),
         (
             // What a step writes is no operand of it.
@@ -400,6 +400,34 @@ fn maps_fit_together() {
                 pads[3] = 2;
             },
             "output buffer 9 is 5x5x78, expected 5x6x78",
+        ),
+        (
+            |p| {
+                let StepKind::Pad { channels, .. } = step(p, "pad") else { panic!() };
+                *channels = [0, 1];
+            },
+            "'pad': pads [0, 1] channels of Bits",
+        ),
+        (
+            |p| {
+                let StepKind::Pad { pads, .. } = step(p, "widen") else { panic!() };
+                *pads = [0, 0, 0, 1];
+            },
+            "'widen': pads [1, 2] channels of F32 and [0, 0, 0, 1] pixels",
+        ),
+        (
+            |p| {
+                let StepKind::Pad { channels, .. } = step(p, "widen") else { panic!() };
+                *channels = [usize::MAX, 2];
+            },
+            "padding of 18446744073709551615",
+        ),
+        (
+            |p| {
+                let StepKind::Elementwise { flatten, .. } = step(p, "flat") else { panic!() };
+                *flatten = false;
+            },
+            "constant 'flat.bias' has 36 elements, expected 1 or 1",
         ),
         (
             |p| {

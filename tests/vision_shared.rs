@@ -131,12 +131,15 @@ fn photos_are_decoded_and_resized_as_pillow_does() {
         let pixels = preprocess(&image, &preprocessing, layout).unwrap();
         let differences: Vec<u8> =
             pixels.iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).collect();
-        let largest = differences.iter().max().unwrap();
-        let different = differences.iter().filter(|&&difference| difference > 0).count();
-        println!("{path}: at most {largest}, {different} of {} bytes differ", pixels.len());
+        let largest = *differences.iter().max().unwrap();
+        let sum: u32 = differences.iter().map(|&difference| u32::from(difference)).sum();
+        let mean = f64::from(sum) / differences.len() as f64;
+        println!("{path}: differs by at most {largest}, {mean:.4} on average");
+        // Decoders may round the cosine transform and the colours as they like; resizing may not.
+        assert!(largest <= 3 && mean < 0.25, "{path}: {largest}, {mean}");
         compared += 1;
     }
-    assert!(compared >= 1, "no golden row is a picture at hand");
+    assert_eq!(compared, 16);
 }
 
 #[test]

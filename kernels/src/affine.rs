@@ -262,8 +262,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
         #[test]
         fn affine_form_is_the_convolution_of_the_real_values(
             geometry in layer(), centred in any::<bool>(), seed in any::<u64>(),

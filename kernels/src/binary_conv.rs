@@ -25,6 +25,10 @@ macro_rules! by_tile_size {
 #[cfg(target_arch = "x86_64")]
 mod aligned;
 #[cfg(target_arch = "x86_64")]
+mod bases;
+#[cfg(target_arch = "x86_64")]
+mod depthwise;
+#[cfg(target_arch = "x86_64")]
 mod lut4;
 #[cfg(target_arch = "x86_64")]
 mod padded_map;
@@ -228,11 +232,11 @@ fn choose(
     weights: &[u64],
 ) -> Box<dyn PackedKernel> {
     use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+    use depthwise::{Depthwise, Level};
     use lut4::Lut4;
     use popcount_lanes::PopcountLanes;
     use tiled::Tiled;
 
-    /// Width of the vectors, and whether their lanes are counters of 32 bits.
     enum Choice {
         Lut4V2(V2),
         Lut4Avx2(Avx2),
@@ -242,15 +246,23 @@ fn choose(
 
     let channels = geometry.in_channels / geometry.groups;
     let outputs = geometry.out_channels / geometry.groups;
+    let v2 = (isa >= Isa::V2).then(V2::detect).flatten();
+    let avx2 = (isa >= Isa::Avx2).then(Avx2::detect).flatten();
+    let avx512 = (isa >= Isa::Avx512).then(Avx512::detect).flatten();
+    let lanes = (isa >= Isa::Avx512Vpopcnt).then(Avx512Vpopcnt::detect).flatten();
+
+    // Depth-wise, or nearly so: there are more channels to do at once than outputs for each.
+    if channels == 1 && outputs < geometry.groups {
+        let level = avx512.map(Level::Avx512).or(avx2.map(Level::Avx2)).or(v2.map(Level::V2));
+        if let Some(level) = level {
+            return Box::new(Depthwise::new(level, geometry, pad, alphabet, weights));
+        }
+    }
     // Half cycles per tap and pixel: vectors of outputs, units of inputs, half cycles for one of each
     // (a byte shuffle, or a population count with its share of ports taken by xor and add).
     let cost = |lanes: usize, bits: usize, half_cycles: usize| {
         outputs.div_ceil(lanes) * channels.div_ceil(bits) * half_cycles
     };
-    let v2 = (isa >= Isa::V2).then(V2::detect).flatten();
-    let avx2 = (isa >= Isa::Avx2).then(Avx2::detect).flatten();
-    let avx512 = (isa >= Isa::Avx512).then(Avx512::detect).flatten();
-    let lanes = (isa >= Isa::Avx512Vpopcnt).then(Avx512Vpopcnt::detect).flatten();
     // Among equals the narrowest takes the least memory, so it comes first.
     let candidates = [
         v2.map(|proof| (cost(16, 4, 2), Choice::Lut4V2(proof))),

@@ -1,10 +1,6 @@
 //! Packing of floats and integers into bits by comparison with thresholds.
 
-use crate::{
-    Isa,
-    bit_string::{last_word_mask, low_mask},
-    words_per_pixel,
-};
+use crate::{Isa, bit_string::last_word_mask, words_per_pixel};
 
 /// Packs `(value >= threshold) xor flip` of every pixel and channel.
 ///
@@ -108,16 +104,21 @@ fn pack<T: Copy, C: Compare<T>>(compare: C, packing: &Packing<'_, T>, out: &mut 
         return;
     }
     let mask = last_word_mask(channels);
+    let (whole_thresholds, last_thresholds) = thresholds.as_chunks::<64>();
     for (pixel, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(words)) {
-        for (index, (values, out)) in pixel.chunks(64).zip(out.iter_mut()).enumerate() {
-            let thresholds = if shared_by_all {
-                &shared[..values.len()]
-            } else {
-                &thresholds[index * 64..][..values.len()]
-            };
-            *out = compare.at_least(values, thresholds) ^ flip.map_or(0, |flip| flip[index]);
+        let (whole, last) = pixel.as_chunks::<64>();
+        for (index, (values, out)) in whole.iter().zip(out.iter_mut()).enumerate() {
+            let thresholds = if shared_by_all { shared } else { &whole_thresholds[index] };
+            *out = compare.at_least(values, thresholds);
         }
-        out[words - 1] &= mask;
+        if !last.is_empty() {
+            let thresholds = if shared_by_all { &shared[..last.len()] } else { last_thresholds };
+            out[words - 1] = compare.at_least(last, thresholds);
+        }
+        if let Some(flip) = flip {
+            out.iter_mut().zip(flip).for_each(|(out, flip)| *out ^= flip);
+            out[words - 1] &= mask;
+        }
     }
 }
 
@@ -144,8 +145,11 @@ fn pack_for<T: Copy + PartialOrd>(isa: Isa, packing: &Packing<'_, T>, out: &mut 
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
-    use super::{Compare, Packing, Portable, low_mask, pack};
-    use crate::features::{Avx2, Avx512, V2};
+    use super::{Compare, Packing, Portable, pack};
+    use crate::{
+        bit_string::low_mask,
+        features::{Avx2, Avx512, V2},
+    };
     use std::arch::x86_64::*;
 
     /// Elements that all instruction sets can compare.

@@ -523,7 +523,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(384))]
+        #![proptest_config(ProptestConfig::with_cases(192))]
         #[test]
         fn fused_paths_give_the_bits_of_one_operation_after_the_other(case in case()) {
             let (expected, expected_bits) = case.run(Isa::Scalar, &case.ops, &case.values);

@@ -215,7 +215,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn geometry() -> impl Strategy<Value = ConvGeometry> {
-        let sizes = (1..24_usize, 1..70_usize, 1..9_usize, 1..24_usize);
+        let channels = || prop_oneof![1 => 1..3_usize, 4 => 1..70_usize];
+        let sizes = (channels(), channels(), 1..9_usize, 1..24_usize);
         let window = (1..5_usize, 1..5_usize, 1..4_usize, 1..4_usize, 1..3_usize, 1..3_usize);
         let pads = prop::array::uniform4(0..3_usize);
         let groups = prop_oneof![3 => Just(1_usize), 1 => 2..6_usize, 1 => Just(0)];
@@ -324,7 +325,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(192))]
+        #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn every_path_gives_the_bits_of_the_reference(
             geometry in geometry(), seed in any::<u64>(), special in 0..12_u8,
@@ -397,6 +398,26 @@ mod tests {
             for isa in Isa::available() {
                 let found = run(isa, &geometry, FloatWeights::F32(&weights), &input);
                 assert!(same(&found, &expected), "{isa}, {outputs} outputs");
+            }
+        }
+    }
+
+    #[test]
+    fn few_channels_agree() {
+        for (inputs, outputs, groups) in [(1, 1, 1), (1, 2, 1), (2, 2, 2), (2, 4, 2), (3, 1, 1)] {
+            let geometry = ConvGeometry {
+                input: [4, 5],
+                kernel: [3, 3],
+                pads: [1, 0, 2, 1],
+                groups,
+                ..dense(inputs, outputs)
+            };
+            let input = noise(input_len(&geometry), 7);
+            let weights = noise(outputs * geometry.products(), 8);
+            let expected = run(Isa::Scalar, &geometry, FloatWeights::F32(&weights), &input);
+            for isa in Isa::available() {
+                let found = run(isa, &geometry, FloatWeights::F32(&weights), &input);
+                assert!(same(&found, &expected), "{isa}, {inputs} to {outputs} channels");
             }
         }
     }

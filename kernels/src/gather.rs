@@ -4,8 +4,9 @@
 /// `offset + sum of i_k * strides[k]`.
 ///
 /// # Panics
-/// If `dims` and `strides` differ in number, `out` has another length than the product of `dims`, or
-/// an element outside of `input` would be read.
+/// If `dims` and `strides` differ in number, `out` has another length than the product of `dims`, an
+/// element outside of `input` would be read, or more than 16 extents are left when those of 1 are
+/// dropped and those that walk the input evenly are merged.
 pub fn gather(input: &[f32], dims: &[usize], strides: &[isize], offset: usize, out: &mut [f32]) {
     assert_eq!(dims.len(), strides.len(), "one stride per extent");
     let size = dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim));
@@ -14,7 +15,8 @@ pub fn gather(input: &[f32], dims: &[usize], strides: &[isize], offset: usize, o
         return;
     }
     check_reach(input.len(), dims, strides, offset);
-    let axes = merged_axes(dims, strides);
+    let mut axes = [Axis::SINGLE; MOST_AXES];
+    let axes = merged_axes(dims, strides, &mut axes);
     let outer = axes.len().saturating_sub(2);
     let (outer, inner) = axes.split_at(outer);
     match *inner {
@@ -24,6 +26,9 @@ pub fn gather(input: &[f32], dims: &[usize], strides: &[isize], offset: usize, o
         _ => unreachable!("at most two innermost axes"),
     }
 }
+
+/// Most loops of a gather.
+const MOST_AXES: usize = 16;
 
 /// One loop of a gather.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,20 +54,28 @@ fn check_reach(len: usize, dims: &[usize], strides: &[isize], offset: usize) {
 }
 
 /// The loops without those of one turn, and with neighbours that walk the input evenly as one.
-fn merged_axes(dims: &[usize], strides: &[isize]) -> Vec<Axis> {
-    let mut axes: Vec<Axis> = Vec::with_capacity(dims.len());
+fn merged_axes<'a>(
+    dims: &[usize],
+    strides: &[isize],
+    axes: &'a mut [Axis; MOST_AXES],
+) -> &'a [Axis] {
+    let mut count = 0;
     for (&extent, &stride) in dims.iter().zip(strides) {
         if extent == 1 {
             continue;
         }
-        match axes.last_mut() {
+        match axes[..count].last_mut() {
             Some(outer) if outer.stride == stride.saturating_mul(extent as isize) => {
                 *outer = Axis { extent: outer.extent * extent, stride };
             }
-            _ => axes.push(Axis { extent, stride }),
+            _ => {
+                assert!(count < MOST_AXES, "at most {MOST_AXES} loops");
+                axes[count] = Axis { extent, stride };
+                count += 1;
+            }
         }
     }
-    axes
+    &axes[..count]
 }
 
 /// Runs the outer loops and copies a plane of rows and columns in each turn.
@@ -306,12 +319,12 @@ mod tests {
     #[test]
     fn neighbouring_loops_become_one() {
         let axis = |extent, stride| Axis { extent, stride };
-        assert_eq!(merged_axes(&[2, 1, 3, 4], &[12, 5, 4, 1]), [axis(24, 1)]);
-        assert_eq!(
-            merged_axes(&[224, 224, 3], &[224, 1, 50_176]),
-            [axis(50_176, 1), axis(3, 50_176)]
-        );
-        assert_eq!(merged_axes(&[5, 7], &[0, 0]), [axis(35, 0)]);
+        let merged = |dims: &[usize], strides: &[isize]| {
+            merged_axes(dims, strides, &mut [Axis::SINGLE; MOST_AXES]).to_vec()
+        };
+        assert_eq!(merged(&[2, 1, 3, 4], &[12, 5, 4, 1]), [axis(24, 1)]);
+        assert_eq!(merged(&[224, 224, 3], &[224, 1, 50_176]), [axis(50_176, 1), axis(3, 50_176)]);
+        assert_eq!(merged(&[5, 7], &[0, 0]), [axis(35, 0)]);
     }
 
     #[test]

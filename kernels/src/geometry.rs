@@ -85,7 +85,8 @@ impl ConvGeometry {
         if let Some(pad) = self.pads.iter().find(|&&pad| pad > LIMIT) {
             return fail(format!("padding of {pad} is larger than {LIMIT}"));
         }
-        if self.in_channels % self.groups != 0 || self.out_channels % self.groups != 0 {
+        let divides = |channels: usize| channels.is_multiple_of(self.groups);
+        if !divides(self.in_channels) || !divides(self.out_channels) {
             return fail(format!(
                 "{} groups do not divide {} input and {} output channels",
                 self.groups, self.in_channels, self.out_channels
@@ -165,8 +166,8 @@ impl PoolGeometry {
         }
         .validate()?;
         let output = self.output();
-        for axis in 0..2 {
-            for position in [0, output[axis] - 1] {
+        for (axis, extent) in output.into_iter().enumerate() {
+            for position in [0, extent - 1] {
                 let start = position * self.stride[axis];
                 let touches = (0..self.kernel[axis]).any(|tap| {
                     let at = start + tap * self.dilation[axis];

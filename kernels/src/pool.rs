@@ -265,7 +265,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn every_path_gives_the_statistics_of_the_windows(
             (geometry, input) in geometry().prop_flat_map(|geometry| {

@@ -152,7 +152,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(500))]
         #[test]
         fn multiply_add_rounds_once_everywhere(
             triples in prop::collection::vec((float(), float(), float(), any::<bool>()), 1..40),

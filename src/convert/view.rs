@@ -244,11 +244,10 @@ impl View {
             return None;
         }
         let mut offsets = vec![0];
-        for extent in first_channel..self.extents.len() {
+        for (&extent, &step) in self.extents.iter().zip(&along).skip(first_channel) {
             offsets = offsets
                 .iter()
-                .flat_map(|&base| (0..self.extents[extent]).map(move |i| (base, i)))
-                .map(|(base, i)| base + i * along[extent])
+                .flat_map(|&base| (0..extent).map(move |i| base + i * step))
                 .collect();
         }
         offsets.iter().map(|&offset| values.get(offset).copied()).collect()

@@ -67,6 +67,13 @@ pub struct Port {
     pub buffer: BufferId,
 }
 
+impl Port {
+    /// Number of values of one image.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
 /// Geometry of a convolution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvGeometry {

@@ -334,19 +334,19 @@ impl<'a> Flow<'a> {
     fn write(&mut self, id: BufferId, kind: BufferKind, size: Extents) -> Check {
         let buffer = self.buffer(id)?;
         expect_kind(id, buffer, Some(kind))?;
-        if extents(buffer) != size {
-            let [height, width, channels] = size;
-            return Err(format!(
-                "output buffer {} is {}x{}x{}, expected {height}x{width}x{channels}",
-                id.0, buffer.height, buffer.width, buffer.channels
-            ));
-        }
         let state = &mut self.states[id.index()];
         if *state != State::Unwritten {
             return Err(match state {
                 State::Input => format!("writes buffer {}, which is an input", id.0),
                 _ => format!("writes buffer {} a second time", id.0),
             });
+        }
+        if extents(buffer) != size {
+            let [height, width, channels] = size;
+            return Err(format!(
+                "output buffer {} is {}x{}x{}, expected {height}x{width}x{channels}",
+                id.0, buffer.height, buffer.width, buffer.channels
+            ));
         }
         *state = State::Written;
         Ok(())
@@ -357,11 +357,8 @@ impl<'a> Flow<'a> {
             StepKind::BinaryConv { conv, output } => self.binary_conv(conv, output),
             StepKind::FloatConv { conv, epilogue } => self.float_conv(conv, epilogue),
             StepKind::Elementwise { input, flatten, epilogue } => {
-                let mut size = extents(self.read(*input, Some(BufferKind::F32))?);
-                if *flatten {
-                    // The extents are checked: the product does not overflow.
-                    size = [1, 1, size.iter().product()];
-                }
+                let size = extents(self.read(*input, Some(BufferKind::F32))?);
+                let size = if *flatten { [1, 1, size.iter().product()] } else { size };
                 self.epilogue(epilogue, size)
             }
             StepKind::MaxPool { input, pool, epilogue }
@@ -394,23 +391,7 @@ impl<'a> Flow<'a> {
                 self.write(*output, BufferKind::F32, size)
             }
             StepKind::Pad { input, output, pads, channels, value } => {
-                if !value.is_finite() {
-                    return Err(format!("pads with {value}, expected a finite value"));
-                }
-                let input = self.read(*input, None)?;
-                check_pads(pads)?;
-                let [front, back] = *channels;
-                check_pads(&[front, back, 0, 0])?;
-                if front + back != 0 && (input.kind == BufferKind::Bits || *pads != [0; 4]) {
-                    return Err("pads channels of bits, or of a map it pads too".to_owned());
-                }
-                let [top, left, bottom, right] = *pads;
-                let size = [
-                    input.height + top + bottom,
-                    input.width + left + right,
-                    input.channels + front + back,
-                ];
-                self.write(*output, input.kind, size)
+                self.pad(*input, *output, pads, channels, *value)
             }
             StepKind::Softmax { input, output, log: _ } => {
                 let size = extents(self.read(*input, Some(BufferKind::F32))?);
@@ -483,6 +464,36 @@ impl<'a> Flow<'a> {
             channels = channels.saturating_add(input.channels);
         }
         self.write(output, target.kind, [target.height, target.width, channels])
+    }
+
+    fn pad(
+        &mut self,
+        input: BufferId,
+        output: BufferId,
+        pads: &[usize; 4],
+        channels: &[usize; 2],
+        value: f32,
+    ) -> Check {
+        if !value.is_finite() {
+            return Err(format!("pads with {value}, expected a finite value"));
+        }
+        let input = self.read(input, None)?;
+        if *channels != [0, 0] && (input.kind == BufferKind::Bits || *pads != [0; 4]) {
+            return Err(format!(
+                "pads {channels:?} channels of {:?} and {pads:?} pixels, expected channels of f32 \
+                 and no pixels, or no channels",
+                input.kind
+            ));
+        }
+        check_pads(pads)?;
+        check_pads(channels)?;
+        let [top, left, bottom, right] = *pads;
+        let size = [
+            input.height + top + bottom,
+            input.width + left + right,
+            channels[0] + input.channels + channels[1],
+        ];
+        self.write(output, input.kind, size)
     }
 
     fn epilogue(&mut self, epilogue: &Epilogue, size: Extents) -> Check {
@@ -612,7 +623,7 @@ fn weights(geometry: &ConvGeometry) -> usize {
     out_channels * kernel[0] * kernel[1] * (in_channels / groups)
 }
 
-fn check_pads(pads: &[usize; 4]) -> Check {
+fn check_pads(pads: &[usize]) -> Check {
     match pads.iter().find(|&&pad| pad > MAX_EXTENT) {
         Some(pad) => Err(format!("padding of {pad}, expected at most {MAX_EXTENT}")),
         None => Ok(()),

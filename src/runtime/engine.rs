@@ -176,3 +176,45 @@ impl Layout {
         Ok(Self { buffers, scratch, arena_words: placement.total, live_words: placement.peak })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::runtime::generate;
+
+    proptest! {
+        /// Whatever is needed during a step lies apart from all else that is.
+        #[test]
+        fn no_two_live_buffers_of_a_program_overlap(seed in any::<u64>(), steps in 1_usize..30) {
+            let program = generate::program(seed, steps);
+            program.validate().unwrap();
+            let accesses: Vec<_> = program.steps.iter().map(|s| Access::of(&s.kind)).collect();
+            let works: Vec<_> = program
+                .steps
+                .iter()
+                .map(|step| prepare::prepare(&program, step, Isa::Scalar).unwrap().0)
+                .collect();
+            let layout = Layout::new(&program, &accesses, &works).unwrap();
+            for step in 0..program.steps.len() {
+                let mut live: Vec<Range<usize>> = layout.scratch[step].iter().cloned().collect();
+                for (index, located) in layout.buffers.iter().enumerate() {
+                    let touches = |access: &Access| {
+                        access.reads.iter().chain(&access.writes).any(|id| id.index() == index)
+                    };
+                    let alive = accesses[..=step].iter().any(touches)
+                        && accesses[step..].iter().any(touches);
+                    if let (true, Place::Arena(start)) = (alive, located.place) {
+                        live.push(start..start + located.words());
+                    }
+                }
+                live.sort_by_key(|range| range.start);
+                for pair in live.windows(2) {
+                    prop_assert!(pair[0].end <= pair[1].start, "step {}: {:?}", step, pair);
+                }
+                prop_assert!(live.last().is_none_or(|range| range.end <= layout.arena_words));
+            }
+        }
+    }
+}

@@ -71,6 +71,19 @@ pub enum RunError {
     /// An image is to be classified, but the file does not say how an image becomes an input.
     #[error("the model does not say how an image becomes its input (no preprocessing in the file)")]
     NoPreprocessing,
+    /// An image is to be classified, but the input has not the shape of one.
+    #[error(
+        "input '{name}' has shape {shape:?}, expected a picture of {channels} channels \
+         ([channels, height, width] or [height, width, channels])"
+    )]
+    NoPicture {
+        /// The input.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Channels that the preprocessing gives.
+        channels: usize,
+    },
     /// A step asks for something that no kernel does.
     #[error("step '{step}': {reason}")]
     Step {

@@ -5,8 +5,11 @@
 //! NP-hard (dynamic storage allocation), but no arena can be smaller than the largest sum of blocks
 //! alive in one step, and the lives of a network are mostly nested or disjoint. So blocks are placed
 //! greedily, each into the smallest hole that takes it, in a few orders (largest first, largest
-//! area in time and space first, as they come to life), and the smallest arena is kept; the search
-//! stops as soon as the lower bound is met.
+//! area in time and space first, as they come to life). The best order is then improved step by
+//! step: the block that reaches highest is moved forward, where it finds more room. The smallest
+//! arena is kept; the search stops as soon as the lower bound is met.
+
+use std::cmp::Reverse;
 
 use super::RunError;
 
@@ -16,6 +19,10 @@ pub(crate) const LINE: usize = 8;
 /// With more blocks than this only the order of coming to life is tried, which looks at live blocks
 /// only: placement must not take quadratic time on a hostile file.
 const MANY: usize = 4096;
+
+/// With up to this many blocks the best order is improved, in this many rounds.
+const FEW: usize = 512;
+const ROUNDS: usize = 64;
 
 /// A stretch of memory and the steps that need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,24 +75,39 @@ pub(crate) fn place(blocks: &[Block]) -> Result<Placement, RunError> {
     let peak = peak(blocks);
 
     let mut order: Vec<usize> = (0..blocks.len()).collect();
-    order.sort_by_key(|&b| (blocks[b].first, std::cmp::Reverse(blocks[b].size)));
-    let mut best = place_in_order(blocks, &order, true);
+    order.sort_by_key(|&b| (blocks[b].first, Reverse(blocks[b].size)));
+    let (mut offsets, mut total) = place_in_order(blocks, &order, true);
+    let mut best_order = order.clone();
     if blocks.len() <= MANY {
         let area =
             |block: &Block| block.size as u128 * (block.last as u128 - block.first as u128 + 1);
         let keys: [&dyn Fn(&Block) -> u128; 2] = [&|block| block.size as u128, &area];
         for key in keys {
-            if best.1 == peak {
-                break;
-            }
-            order.sort_by_key(|&b| (std::cmp::Reverse(key(&blocks[b])), blocks[b].first));
+            order.sort_by_key(|&b| (Reverse(key(&blocks[b])), blocks[b].first));
             let other = place_in_order(blocks, &order, false);
-            if other.1 < best.1 {
-                best = other;
+            if other.1 < total {
+                (offsets, total) = other;
+                best_order.clone_from(&order);
             }
         }
     }
-    Ok(Placement { offsets: best.0, total: best.1, peak })
+    if blocks.len() <= FEW {
+        let mut order = best_order;
+        let mut current = offsets.clone();
+        for _ in 0..ROUNDS {
+            let end = |&b: &usize| current[b] + blocks[b].size;
+            let top = order.iter().map(end).max();
+            let highest = order.iter().position(|b| Some(end(b)) == top);
+            let Some(position) = highest.filter(|_| total > peak) else { break };
+            order[position / 2..=position].rotate_right(1);
+            let other = place_in_order(blocks, &order, false);
+            current.clone_from(&other.0);
+            if other.1 < total {
+                (offsets, total) = other;
+            }
+        }
+    }
+    Ok(Placement { offsets, total, peak })
 }
 
 /// Puts each block into the smallest hole left by those before it, or on top of them. `by_time`

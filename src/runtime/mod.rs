@@ -10,10 +10,18 @@
 mod access;
 mod arena;
 mod binding;
+#[cfg(test)]
+#[path = "../../tests/runtime/builder.rs"]
+#[expect(dead_code, reason = "shared with the tests of the whole runtime")]
+mod builder;
 mod engine;
 mod error;
 mod execute;
 mod few;
+#[cfg(test)]
+#[path = "../../tests/runtime/generate.rs"]
+#[expect(dead_code, reason = "shared with the tests of the whole runtime")]
+mod generate;
 mod info;
 mod memory;
 mod model;

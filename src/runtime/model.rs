@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     fs::File,
@@ -6,12 +7,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bnn_kernels::Isa;
+use bnn_kernels::{DefaultFloatEnvironment, Isa};
 
-use super::{Session, SessionOptions, engine::Engine};
+use super::{Prediction, RunError, Session, SessionOptions, engine::Engine};
 use crate::{
     Error, format,
     program::{Port, Preprocessing, Program},
+    vision::{self, Image, InputLayout},
 };
 
 /// A converted network, ready to make [`Session`]s of.
@@ -150,6 +152,53 @@ impl Model {
     /// How a picture becomes the input, if the file says so.
     pub fn preprocessing(&self) -> Option<&Preprocessing> {
         self.program().metadata.preprocessing.as_ref()
+    }
+
+    /// Turns a picture into values of the input: resized, cropped and normalised as the file says, in
+    /// the layout of the original graph.
+    ///
+    /// # Errors
+    /// [`RunError::NotOneToOne`] for networks of several inputs or outputs,
+    /// [`RunError::NoPreprocessing`] if the file does not say how, [`RunError::NoPicture`] if the input
+    /// has not the shape of a picture, and [`Error::Preprocess`] if the preprocessing does not give its
+    /// size.
+    pub fn preprocess(&self, image: &Image) -> Result<Vec<f32>, Error> {
+        let ([input], [_]) = (self.inputs(), self.outputs()) else {
+            let (inputs, outputs) = (self.inputs().len(), self.outputs().len());
+            return Err(RunError::NotOneToOne { inputs, outputs }.into());
+        };
+        let preprocessing = self.preprocessing().ok_or(RunError::NoPreprocessing)?;
+        let channels = preprocessing.channel_count();
+        let (layout, channels_first) =
+            InputLayout::from_shape(&input.shape, channels).ok_or_else(|| RunError::NoPicture {
+                name: input.name.clone(),
+                shape: input.shape.clone(),
+                channels,
+            })?;
+        let _environment = DefaultFloatEnvironment::enter();
+        let pixels = vision::preprocess(image, preprocessing, layout)?;
+        let mut values = vec![0.0; pixels.len()];
+        vision::normalise(&pixels, preprocessing, channels_first, &mut values);
+        Ok(values)
+    }
+
+    /// The `top` most probable classes of one image, most probable first. `output` is the output of
+    /// the network; unless it holds probabilities already, they are its softmax.
+    pub fn predictions(&self, output: &[f32], top: usize) -> Vec<Prediction> {
+        let _environment = DefaultFloatEnvironment::enter();
+        let probabilities = if self.program().metadata.outputs_are_probabilities {
+            Cow::Borrowed(output)
+        } else {
+            Cow::Owned(vision::softmax(output))
+        };
+        vision::top_k(&probabilities, top)
+            .into_iter()
+            .map(|(index, probability)| Prediction {
+                index,
+                label: self.labels().get(index).cloned(),
+                probability,
+            })
+            .collect()
     }
 
     /// Makes a session. The first one on an instruction set packs the weights for it, the following

@@ -8,7 +8,7 @@ use super::{
     engine::Engine,
     execute::{Images, Worker},
 };
-use crate::{Error, program::Port};
+use crate::{Error, program::Port, vision::Image};
 
 /// Runs a [`Model`], one call at a time.
 ///
@@ -74,9 +74,7 @@ impl Session {
                     .map_err(|error| RunError::Threads { threads, reason: error.to_string() })
             })
             .transpose()?;
-        let lens = |ports: &[Port]| -> Vec<usize> {
-            ports.iter().map(|port| port.shape.iter().product()).collect()
-        };
+        let lens = |ports: &[Port]| -> Vec<usize> { ports.iter().map(Port::elements).collect() };
         let (input_lens, output_lens) = (lens(model.inputs()), lens(model.outputs()));
         let workers = vec![Worker::new(&engine, threads)?];
         Ok(Self { model, engine, workers, pool, threads, input_lens, output_lens })
@@ -95,6 +93,31 @@ impl Session {
         let mut output = vec![0.0; len.ok_or(RunError::UNADDRESSABLE)?];
         self.run_into(&[input], &mut [&mut output])?;
         Ok(output)
+    }
+
+    /// Classifies a picture: [`Model::preprocess`], a run, [`Model::predictions`].
+    ///
+    /// ```no_run
+    /// use bnn::{Model, SessionOptions, vision};
+    ///
+    /// # fn main() -> Result<(), bnn::Error> {
+    /// let model = Model::open("network.bnn")?;
+    /// let mut session = model.session(&SessionOptions::from_env()?)?;
+    /// let image = vision::decode_file("cat.jpg")?;
+    /// for prediction in session.classify(&image, 5)? {
+    ///     let label = prediction.label.as_deref().unwrap_or("?");
+    ///     println!("{:5.1} %  {label}", prediction.probability * 100.0);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Model::preprocess`] and of [`Session::run`].
+    pub fn classify(&mut self, image: &Image, top: usize) -> Result<Vec<Prediction>, Error> {
+        let input = self.model.preprocess(image)?;
+        let output = self.run(&input)?;
+        Ok(self.model.predictions(&output, top))
     }
 
     /// Runs the network on any number of images: as many as the slices hold, which must agree.

@@ -1,9 +1,11 @@
 //! Resampling, bit for bit as Pillow does it with 8-bit pixels.
 //!
 //! Each axis is resampled on its own, with the intermediate rounded to 8 bits, so the order shows in
-//! the last bit. As in Pillow 13 and later, columns come first unless the height shrinks by more than
-//! twice what the width does (earlier versions: always). An output sample at position `i` lies at `center = (i + 1/2) * scale` of the input, with `scale` the
-//! ratio of the sizes, and is a weighted mean of the input samples `j` around it:
+//! the last bit. As in Pillow 13, columns come first unless the height loses more than twice as many
+//! pixels as the width (in earlier versions of Pillow they always do).
+//!
+//! An output sample at position `i` lies at `center = (i + 1/2) * scale` of the input, with `scale`
+//! the ratio of the sizes, and is a weighted mean of the input samples `j` around it:
 //!
 //! `weight_j = filter((j + 1/2 - center) / max(scale, 1))`, divided by the sum of the weights.
 //!

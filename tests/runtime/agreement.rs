@@ -19,11 +19,8 @@ fn run(
     images: usize,
 ) -> Vec<Vec<f32>> {
     let mut session = model.session(options).unwrap();
-    let mut outputs: Vec<Vec<f32>> = model
-        .outputs()
-        .iter()
-        .map(|port| vec![f32::NAN; port.shape.iter().product::<usize>() * images])
-        .collect();
+    let mut outputs: Vec<Vec<f32>> =
+        model.outputs().iter().map(|port| vec![f32::NAN; port.elements() * images]).collect();
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     // Twice, so that what the first run leaves in memory is seen to play no part.
     for _ in 0..2 {

@@ -80,7 +80,7 @@ pub(crate) fn program(seed: u64, steps: usize) -> Program {
 /// Values of `images` images for each input of a program.
 pub(crate) fn inputs(program: &Program, seed: u64, images: usize) -> Vec<Vec<f32>> {
     let mut random = Random::new(seed ^ 0x5555);
-    let lens = program.inputs.iter().map(|port| port.shape.iter().product::<usize>() * images);
+    let lens = program.inputs.iter().map(|port| port.elements() * images);
     lens.map(|len| random.floats(len)).collect()
 }
 

@@ -3,8 +3,12 @@
 use std::thread;
 
 use bnn::{
-    Error, Isa, Model, RunError, SessionOptions, format,
-    program::{Epilogue, EpilogueOp, StepKind},
+    Error, Isa, Model, Prediction, RunError, SessionOptions, format,
+    program::{
+        ChannelOrder, Epilogue, EpilogueOp, Interpolation, Metadata, Preprocessing, ResizeRounding,
+        StepKind,
+    },
+    vision::Image,
 };
 
 use crate::{builder::Builder, generate};
@@ -97,11 +101,8 @@ fn sessions_of_one_model_run_side_by_side() {
     let run = |model: &Model, options: SessionOptions| {
         let mut session = model.session(&options).unwrap();
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let mut outputs: Vec<Vec<f32>> = model
-            .outputs()
-            .iter()
-            .map(|port| vec![0.0; 3 * port.shape.iter().product::<usize>()])
-            .collect();
+        let mut outputs: Vec<Vec<f32>> =
+            model.outputs().iter().map(|port| vec![0.0; 3 * port.elements()]).collect();
         for _ in 0..5 {
             let mut slices: Vec<_> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
             session.run_into(&inputs, &mut slices).unwrap();
@@ -185,11 +186,8 @@ fn profiles_and_descriptions_name_every_step() {
     let model = Model::from_program(generate::program(21, 14)).unwrap();
     let inputs = generate::inputs(model.program(), 21, 2);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut outputs: Vec<Vec<f32>> = model
-        .outputs()
-        .iter()
-        .map(|port| vec![0.0; 2 * port.shape.iter().product::<usize>()])
-        .collect();
+    let mut outputs: Vec<Vec<f32>> =
+        model.outputs().iter().map(|port| vec![0.0; 2 * port.elements()]).collect();
     let plain = {
         let mut slices: Vec<_> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
         model.session(&SessionOptions::default()).unwrap().run_into(&inputs, &mut slices).unwrap();
@@ -215,4 +213,89 @@ fn profiles_and_descriptions_name_every_step() {
             assert_eq!(info.kernel.is_empty(), !conv, "{info:?}");
         }
     }
+}
+
+/// A network that hands the picture out again, 2 rows of 2 pixels in planes of red, green and blue,
+/// one class for each value.
+fn pictures(probabilities: bool) -> Builder {
+    let mut builder = Builder::default();
+    let (x, y) = (builder.input("x", [3, 2, 2]), builder.output("y", [1, 1, 12]));
+    let ops = vec![EpilogueOp::Store { output: y }];
+    builder.step(StepKind::Elementwise { input: x, flatten: true, epilogue: Epilogue { ops } });
+    builder.program.metadata = Metadata {
+        preprocessing: Some(Preprocessing {
+            resize: None,
+            crop: None,
+            interpolation: Interpolation::Nearest,
+            rounding: ResizeRounding::Round,
+            channels: ChannelOrder::Rgb,
+            range: 255.0,
+            mean: vec![1.0, 2.0, 3.0],
+            std: vec![2.0],
+        }),
+        labels: vec!["a".into(), "b".into(), "c".into(), "d".into(), "e".into()],
+        outputs_are_probabilities: probabilities,
+        random_weights: false,
+    };
+    builder
+}
+
+#[test]
+fn pictures_are_classified() {
+    let image = Image::new(2, 2, (1..=12).collect()).unwrap();
+    // (pixel - mean) / std, plane by plane.
+    let planes = [0.0, 1.5, 3.0, 4.5, 0.0, 1.5, 3.0, 4.5, 0.0, 1.5, 3.0, 4.5];
+    let model = Model::from_program(pictures(true).program).unwrap();
+    assert_eq!(model.preprocess(&image).unwrap(), planes);
+    let mut session = model.session(&SessionOptions::default()).unwrap();
+    let prediction = |index, label: Option<&str>, probability| Prediction {
+        index,
+        label: label.map(str::to_owned),
+        probability,
+    };
+    assert_eq!(
+        session.classify(&image, 4).unwrap(),
+        [
+            prediction(3, Some("d"), 4.5),
+            prediction(7, None, 4.5),
+            prediction(11, None, 4.5),
+            prediction(2, Some("c"), 3.0)
+        ]
+    );
+
+    let model = Model::from_program(pictures(false).program).unwrap();
+    let mut session = model.session(&SessionOptions::default()).unwrap();
+    let predictions = session.classify(&image, 100).unwrap();
+    assert_eq!(predictions.len(), 12);
+    assert_eq!(predictions[0].index, 3);
+    let sum: f32 = predictions.iter().map(|p| p.probability).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+    let ratio = predictions[0].probability / predictions[3].probability;
+    assert!((ratio - 1.5_f32.exp()).abs() < 1e-4, "{ratio}");
+}
+
+#[test]
+fn pictures_need_preprocessing_and_a_fitting_input() {
+    let image = Image::new(2, 2, vec![0; 12]).unwrap();
+    let classify = |builder: Builder| {
+        let model = Model::from_program(builder.program).unwrap();
+        model.session(&SessionOptions::default()).unwrap().classify(&image, 1).unwrap_err()
+    };
+    let mut builder = pictures(true);
+    builder.program.metadata.preprocessing = None;
+    assert!(matches!(classify(builder), Error::Run(RunError::NoPreprocessing)));
+
+    let mut builder = pictures(true);
+    builder.program.inputs[0].shape = vec![12];
+    assert!(matches!(classify(builder), Error::Run(RunError::NoPicture { channels: 3, .. })));
+
+    let mut builder = pictures(true);
+    if let Some(preprocessing) = &mut builder.program.metadata.preprocessing {
+        preprocessing.crop = Some([1, 1]);
+    }
+    assert!(matches!(classify(builder), Error::Preprocess(_)));
+
+    let model = two_ports();
+    let mut session = model.session(&SessionOptions::default()).unwrap();
+    assert!(matches!(session.classify(&image, 1), Err(Error::Run(RunError::NotOneToOne { .. }))));
 }

@@ -64,7 +64,7 @@ impl Builder {
                     .map(|_| u64::from(self.random()) << 32 | u64::from(self.random()))
                     .collect();
                 if let Some(last) = words.last_mut()
-                    && elements % 64 != 0
+                    && !elements.is_multiple_of(64)
                 {
                     *last &= (1 << (elements % 64)) - 1;
                 }
@@ -194,7 +194,8 @@ pub fn complete() -> Program {
     let joined = b.bits_map([3, 3, 78]);
     let padded = b.bits_map([5, 5, 78]);
     b.step("join", StepKind::Concat { inputs: vec![strided, pooled], output: joined });
-    b.step("pad", StepKind::Pad { input: joined, output: padded, pads: [1; 4], channels: [0; 2], value: -1.0 });
+    let (pads, channels) = ([1; 4], [0, 0]);
+    b.step("pad", StepKind::Pad { input: joined, output: padded, pads, channels, value: -1.0 });
     let dense = b.f32_map([1, 1, 10]);
     dense_layer(&mut b, padded, dense);
 
@@ -248,6 +249,15 @@ pub fn complete() -> Program {
     );
     let probabilities = b.f32_map([1, 1, 10]);
     b.step("softmax", StepKind::Softmax { input: sums, output: probabilities, log: true });
+
+    // Two side branches that lead nowhere.
+    let flat = b.f32_map([1, 1, 36]);
+    let bias = b.tensor("flat.bias", TensorKind::F32, &[36]);
+    let ops = epilogue([EpilogueOp::Channel(ChannelOp::Add(bias)), store(flat)]);
+    b.step("flat", StepKind::Elementwise { input: mean_map, flatten: true, epilogue: ops });
+    let widened = b.f32_map([6, 6, 4]);
+    let (pads, channels) = ([0; 4], [1, 2]);
+    b.step("widen", StepKind::Pad { input: mean_map, output: widened, pads, channels, value: 0.5 });
 
     b.program.inputs = vec![b.port("image", &[6, 6, 3], input)];
     b.program.outputs = vec![b.port("probabilities", &[10], probabilities)];

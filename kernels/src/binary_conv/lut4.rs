@@ -6,7 +6,8 @@
 //! to 63 steps, then go to 16 bits.
 
 use super::{
-    tiled::{Block, Run, TileKernel, Window, runs},
+    padded_map::{PaddedMap, Run, runs},
+    tiled::{Block, TileKernel, Window},
     vector::{Integers, emit},
 };
 use crate::{
@@ -52,7 +53,7 @@ pub(super) struct Lut4<S> {
 
 impl<S> Lut4<S> {
     pub(super) fn new(simd: S, geometry: &ConvGeometry) -> Self {
-        Self { simd, parts: schedule(&runs::<u8>(geometry)) }
+        Self { simd, parts: schedule(&runs(geometry, &PaddedMap::new::<u8>(geometry, false))) }
     }
 }
 

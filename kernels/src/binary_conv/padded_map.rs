@@ -26,10 +26,10 @@ impl Unit for u8 {
     const BITS: usize = 4;
 
     fn spread(words: &[u64], units: &mut [Self]) {
-        for (pair, byte) in
-            units.chunks_exact_mut(2).zip(words.iter().flat_map(|w| w.to_le_bytes()))
-        {
-            pair.copy_from_slice(&[byte << 4, byte & 0xf0]);
+        // The bytes of a little-endian word (this layout is for x86-64) come in the order of the bits.
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        for (pair, &byte) in units.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *pair = [byte << 4, byte & 0xf0];
         }
     }
 }
@@ -39,9 +39,18 @@ impl Unit for u32 {
     const BITS: usize = 32;
 
     fn spread(words: &[u64], units: &mut [Self]) {
-        for (pair, &word) in units.chunks_exact_mut(2).zip(words) {
-            pair.copy_from_slice(&[word as u32, (word >> 32) as u32]);
+        for (pair, &word) in units.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+            *pair = [word as u32, (word >> 32) as u32];
         }
+    }
+}
+
+/// 64 channels.
+impl Unit for u64 {
+    const BITS: usize = 64;
+
+    fn spread(words: &[u64], units: &mut [Self]) {
+        units.copy_from_slice(words);
     }
 }
 
@@ -104,19 +113,18 @@ impl PaddedMap {
 
     /// Writes all units: the map and its padding.
     pub(super) fn fill<U: Unit>(&self, input: &[u64], map: &mut [U]) {
-        let pad = self.pad_pixel::<U>();
         let row = self.padded[1] * self.units;
         for (group, plane) in map.chunks_exact_mut(self.plane_len()).enumerate() {
             for (y, row) in plane.chunks_exact_mut(row).enumerate() {
                 let y = y.wrapping_sub(self.top);
                 if y >= self.input[0] {
-                    row.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
+                    self.fill_padding(row);
                     continue;
                 }
                 let (left, rest) = row.split_at_mut(self.left * self.units);
                 let (inside, right) = rest.split_at_mut(self.input[1] * self.units);
-                left.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
-                right.chunks_exact_mut(self.units).for_each(|pixel| pixel.copy_from_slice(&pad));
+                self.fill_padding(left);
+                self.fill_padding(right);
                 let row = self.input[1] * self.words;
                 self.fill_row(&input[y * row..][..row], group, inside);
             }
@@ -141,16 +149,42 @@ impl PaddedMap {
         }
     }
 
-    /// One padded pixel of a group; bits past its last channel are 0.
-    fn pad_pixel<U: Unit>(&self) -> Vec<U> {
-        let per_word = 64 / U::BITS;
-        let mut units = vec![U::zeroed(); self.channels.div_ceil(64) * per_word];
-        if self.pad {
-            for (index, units) in units.chunks_exact_mut(per_word).enumerate() {
+    /// Writes padded pixels of a group; bits past its last channel are 0.
+    fn fill_padding<U: Unit>(&self, out: &mut [U]) {
+        if !self.pad {
+            out.fill(U::zeroed());
+            return;
+        }
+        let mut units = [U::zeroed(); 16];
+        let units = &mut units[..64 / U::BITS];
+        for pixel in out.chunks_exact_mut(self.units) {
+            for (index, out) in pixel.chunks_mut(units.len()).enumerate() {
                 U::spread(&[low_mask((self.channels - index * 64).min(64))], units);
+                out.copy_from_slice(&units[..out.len()]);
             }
         }
-        units.truncate(self.units);
-        units
     }
+}
+
+/// Contiguous steps of a window: units of the map, as many rows of packed weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Units from the start of the window.
+    pub(super) offset: usize,
+    /// Number of units.
+    pub(super) steps: usize,
+}
+
+/// The runs of a window: with horizontal dilation 1 the taps of a kernel row are neighbours.
+pub(super) fn runs(geometry: &ConvGeometry, map: &PaddedMap) -> Vec<Run> {
+    let [rows, columns] = geometry.kernel;
+    let [vertical, horizontal] = geometry.dilation;
+    let (runs, taps) = if horizontal == 1 { (1, columns) } else { (columns, 1) };
+    (0..rows)
+        .flat_map(|row| (0..runs).map(move |column| (row, column)))
+        .map(|(row, column)| Run {
+            offset: map.offset(row * vertical, column * horizontal),
+            steps: taps * map.units(),
+        })
+        .collect()
 }

@@ -5,7 +5,8 @@
 //! to widen or to add up across lanes at the end.
 
 use super::{
-    tiled::{Block, Run, TileKernel, Window, runs},
+    padded_map::{PaddedMap, Run, runs},
+    tiled::{Block, TileKernel, Window},
     vector::{CountingLanes, emit},
 };
 use crate::{ConvGeometry, features::Avx512Vpopcnt};
@@ -19,7 +20,7 @@ pub(super) struct PopcountLanes<S> {
 
 impl<S> PopcountLanes<S> {
     pub(super) fn new(simd: S, geometry: &ConvGeometry) -> Self {
-        Self { simd, runs: runs::<u32>(geometry) }
+        Self { simd, runs: runs(geometry, &PaddedMap::new::<u32>(geometry, false)) }
     }
 }
 

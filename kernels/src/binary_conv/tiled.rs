@@ -1,37 +1,17 @@
 //! What the vector kernels share: channels along the vector, tiles of pixels times vectors.
-//!
-//! A kernel counts, for each pixel of a tile and each output channel of a block, the positions where
-//! input and weight bits differ. With `K` products in a full window, `m` mismatches and `p` the pad
-//! bit's value, the accumulator follows as
-//!
-//! - {-1, +1} inputs: `sum s_w s_x = K - 2 m`. Exact zero padding: the padded taps, stored as bit 0
-//!   and so counted as `-s_w`, are taken back by adding the sum of `s_w` under them, a constant of the
-//!   border class.
-//! - {0, 1} inputs, `x = (s_x + 1) / 2`: `sum s_w x = ((K - 2 m) + sum s_w) / 2 = ones(w) - m`. Zero
-//!   padding is bit 0.
-//!
-//! Either is `base - m` or `base - 2 m` with `base` looked up by border class and channel.
 
 use super::{
     PackedKernel,
     aligned::AlignedBuffer,
+    bases::Bases,
     padded_map::{PaddedMap, Unit},
 };
 use crate::{
-    Alphabet, BorderClasses, ConvGeometry, PadValue,
+    Alphabet, ConvGeometry, PadValue,
     bit_string::{extract, low_mask},
 };
 use bytemuck::Pod;
 use std::{fmt::Debug, ops::Range};
-
-/// Contiguous steps of a window: units of the map, as many rows of packed weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    /// Units from the start of the window.
-    pub(super) offset: usize,
-    /// Number of units.
-    pub(super) steps: usize,
-}
 
 /// One output pixel of a tile: where its data starts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -98,26 +78,8 @@ pub(super) struct Tiled<K: TileKernel> {
     steps: usize,
     /// Vectors of a group.
     vectors: usize,
-    /// `[class][group][vectors * K::CHANNELS]`.
-    bases: Vec<i32>,
-    /// Present where bases differ from pixel to pixel.
-    classes: Option<BorderClasses>,
-    double: bool,
-}
-
-/// The runs of a window, for kernels that read `U`.
-pub(super) fn runs<U: Unit>(geometry: &ConvGeometry) -> Vec<Run> {
-    let map = PaddedMap::new::<U>(geometry, false);
-    let [rows, columns] = geometry.kernel;
-    let [vertical, horizontal] = geometry.dilation;
-    let (runs, taps) = if horizontal == 1 { (1, columns) } else { (columns, 1) };
-    (0..rows)
-        .flat_map(|row| (0..runs).map(move |column| (row, column)))
-        .map(|(row, column)| Run {
-            offset: map.offset(row * vertical, column * horizontal),
-            steps: taps * map.units(),
-        })
-        .collect()
+    /// With `vectors * K::CHANNELS` entries for each group.
+    bases: Bases,
 }
 
 impl<K: TileKernel> Tiled<K> {
@@ -132,9 +94,6 @@ impl<K: TileKernel> Tiled<K> {
         let map = PaddedMap::new::<K::Unit>(geometry, pad == PadValue::Plus);
         let steps = geometry.kernel[0] * geometry.kernel[1] * map.units();
         let vectors = (geometry.out_channels / geometry.groups).div_ceil(K::CHANNELS);
-        let classes =
-            (alphabet == Alphabet::PlusMinus && pad == PadValue::Zero && geometry.pads != [0; 4])
-                .then(|| BorderClasses::new(geometry));
         let mut tiled = Self {
             kernel,
             geometry: geometry.clone(),
@@ -144,12 +103,9 @@ impl<K: TileKernel> Tiled<K> {
             ),
             steps,
             vectors,
-            bases: Vec::new(),
-            classes,
-            double: alphabet == Alphabet::PlusMinus,
+            bases: Bases::new(geometry, pad, alphabet, weights, vectors * K::CHANNELS),
         };
         tiled.pack_weights(weights);
-        tiled.bases = tiled.make_bases(alphabet, weights);
         tiled
     }
 
@@ -195,36 +151,6 @@ impl<K: TileKernel> Tiled<K> {
             }
         }
     }
-
-    fn make_bases(&self, alphabet: Alphabet, weights: &[u64]) -> Vec<i32> {
-        let group_out = self.geometry.out_channels / self.geometry.groups;
-        let products = self.geometry.products();
-        let padded = self.vectors * K::CHANNELS;
-        let tap_ones = BorderClasses::new(&self.geometry).tap_ones(weights);
-        let ones: Vec<i32> = tap_ones
-            .chunks_exact(self.geometry.kernel[0] * self.geometry.kernel[1])
-            .map(|taps| taps.iter().sum::<u32>() as i32)
-            .collect();
-        let classes = self.classes.as_ref().map_or(1, BorderClasses::len);
-        let mut bases = vec![0; classes * self.geometry.groups * padded];
-        for (class, bases) in bases.chunks_exact_mut(self.geometry.groups * padded).enumerate() {
-            let inside =
-                self.classes.as_ref().map(|classes| classes.sums_of_taps(class, &tap_ones));
-            for (channel, &ones) in ones.iter().enumerate() {
-                let all = (2 * ones as i64 - products as i64) as i32;
-                bases[channel / group_out * padded + channel % group_out] =
-                    match (alphabet, &inside) {
-                        (Alphabet::ZeroOne, _) => ones,
-                        (Alphabet::PlusMinus, None) => products as i32,
-                        // May exceed 32 bits half way; the accumulator itself does not.
-                        (Alphabet::PlusMinus, Some(inside)) => {
-                            (products as i32).wrapping_add(all.wrapping_sub(inside[channel]))
-                        }
-                    };
-            }
-        }
-        bases
-    }
 }
 
 impl<K: TileKernel> PackedKernel for Tiled<K> {
@@ -233,7 +159,7 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
     }
 
     fn packed_bytes(&self) -> usize {
-        self.weights.bytes() + size_of_val(&self.bases[..])
+        self.weights.bytes() + self.bases.bytes()
     }
 
     fn scratch_len(&self) -> usize {
@@ -264,8 +190,8 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
                     weights: &self.weights.as_slice()[self.block_weights(group, first, vectors)],
                     vectors,
                     channels: (vectors * K::CHANNELS).min(group_out - first_channel),
-                    bases: &self.bases,
-                    double: self.double,
+                    bases: self.bases.table(),
+                    double: self.bases.double(),
                 };
                 let (mut y, mut x) = (rows.start, 0);
                 let mut windows = [Window::default(); 8];
@@ -274,12 +200,11 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
                     let range = tile * pixels / tiles..(tile + 1) * pixels / tiles;
                     let windows = &mut windows[..range.len()];
                     for (pixel, window) in range.zip(windows.iter_mut()) {
-                        let class = self.classes.as_ref().map_or(0, |classes| classes.class(y, x));
                         *window = Window {
                             map: self
                                 .map
                                 .offset(y * self.geometry.stride[0], x * self.geometry.stride[1]),
-                            base: (class * self.geometry.groups + group) * padded + first_channel,
+                            base: self.bases.at(y, x) + group * padded + first_channel,
                             out: pixel * self.geometry.out_channels
                                 + group * group_out
                                 + first_channel,

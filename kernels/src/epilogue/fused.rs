@@ -57,11 +57,7 @@ impl Plan {
     /// The processor has the instruction set, and it is not the scalar one.
     pub(super) unsafe fn new(isa: Isa, channels: usize, ops: &[EpilogueOp]) -> Self {
         let period = channels * pixels_per_period(channels, ops);
-        let mut constants = Constants {
-            channels,
-            period,
-            values: Vec::new(),
-        };
+        let mut constants = Constants { channels, period, values: Vec::new() };
         let mut stages = Vec::new();
         for op in ops {
             match prepare(op, &mut constants) {
@@ -72,9 +68,7 @@ impl Plan {
                     };
                     if let Err(part) = rest {
                         let mut sequence = Sequence::default();
-                        sequence
-                            .push(part)
-                            .expect("an empty sequence takes any part");
+                        sequence.push(part).expect("an empty sequence takes any part");
                         stages.push(Stage::Sequence(sequence));
                     }
                 }
@@ -83,13 +77,7 @@ impl Plan {
         }
         let mut aligned = AlignedFloats::zeroed(constants.values.len());
         aligned.as_mut_slice().copy_from_slice(&constants.values);
-        Self {
-            isa,
-            channels,
-            period,
-            stages,
-            constants: aligned,
-        }
+        Self { isa, channels, period, stages, constants: aligned }
     }
 
     /// See [`Epilogue::run`](super::Epilogue::run), which has checked the slices.
@@ -132,9 +120,7 @@ impl Plan {
         outputs: &mut [OutputSlice<'_>],
     ) {
         let span = start..start + values.len();
-        let shortcut = sequence
-            .shortcut()
-            .map(|operand| &operands[operand][span.clone()]);
+        let shortcut = sequence.shortcut().map(|operand| &operands[operand][span.clone()]);
         let mut store = None;
         let mut bits = None;
         for (index, output) in outputs.iter_mut().enumerate() {
@@ -158,11 +144,9 @@ impl Plan {
     /// Runs one operation over values that start at element `start` of the operands.
     fn run_op(&self, op: &Op, start: usize, values: &mut [f32], operands: &[&[f32]]) {
         let operand = match op {
-            Op::Combine {
-                operand,
-                broadcast: false,
-                ..
-            } => &operands[*operand][start..start + values.len()],
+            Op::Combine { operand, broadcast: false, .. } => {
+                &operands[*operand][start..start + values.len()]
+            }
             Op::Combine { operand, .. } => operands[*operand],
             _ => &[],
         };
@@ -172,39 +156,21 @@ impl Plan {
     }
 
     fn map(&self) -> Map<'_> {
-        Map {
-            channels: self.channels,
-            period: self.period,
-            constants: self.constants.as_slice(),
-        }
+        Map { channels: self.channels, period: self.period, constants: self.constants.as_slice() }
     }
 }
 
 /// How many pixels share a period of the constants.
 fn pixels_per_period(channels: usize, ops: &[EpilogueOp]) -> usize {
-    let broadcasts = ops.iter().any(|op| {
-        matches!(
-            op,
-            EpilogueOp::Combine {
-                broadcast: true,
-                ..
-            }
-        )
-    });
-    let bits = ops
-        .iter()
-        .any(|op| matches!(op, EpilogueOp::StoreBits { .. }));
+    let broadcasts = ops.iter().any(|op| matches!(op, EpilogueOp::Combine { broadcast: true, .. }));
+    let bits = ops.iter().any(|op| matches!(op, EpilogueOp::StoreBits { .. }));
     if broadcasts || (bits && !CHUNK.is_multiple_of(channels)) {
         // The operand is one pixel; the bits of a pixel that ends inside a word are packed alone.
         return 1;
     }
     // The fewest pixels that fill whole chunks: 64 / gcd(channels, 64).
     let pixels = CHUNK >> channels.trailing_zeros().min(CHUNK.trailing_zeros());
-    if channels.saturating_mul(pixels) <= LONGEST_PERIOD {
-        pixels
-    } else {
-        1
-    }
+    if channels.saturating_mul(pixels) <= LONGEST_PERIOD { pixels } else { 1 }
 }
 
 /// Constants as they are gathered.
@@ -265,15 +231,9 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
                     None => return Prepared::Part(Part::Slope(negative)),
                 }
             }
-            ChannelOp::Step {
-                at_least,
-                low,
-                high,
-            } => Op::Step {
-                at_least: *at_least,
-                low: *low,
-                high: *high,
-            },
+            ChannelOp::Step { at_least, low, high } => {
+                Op::Step { at_least: *at_least, low: *low, high: *high }
+            }
             ChannelOp::Unary(function) => match function {
                 UnaryFunction::Relu => return Prepared::Part(Part::Relu),
                 UnaryFunction::Negate => Op::Negate,
@@ -292,26 +252,14 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
                 | UnaryFunction::Softplus => return Prepared::Stage(Stage::Function(*function)),
             },
         },
-        EpilogueOp::Combine {
-            op: CombineOp::Add,
-            operand,
-            broadcast: false,
-        } => return Prepared::Part(Part::Shortcut(*operand)),
-        EpilogueOp::Combine {
-            op,
-            operand,
-            broadcast,
-        } => Op::Combine {
-            op: *op,
-            operand: *operand,
-            broadcast: *broadcast,
-        },
+        EpilogueOp::Combine { op: CombineOp::Add, operand, broadcast: false } => {
+            return Prepared::Part(Part::Shortcut(*operand));
+        }
+        EpilogueOp::Combine { op, operand, broadcast } => {
+            Op::Combine { op: *op, operand: *operand, broadcast: *broadcast }
+        }
         EpilogueOp::Store { output } => return Prepared::Part(Part::Store(*output)),
-        EpilogueOp::StoreBits {
-            thresholds,
-            flip,
-            output,
-        } => {
+        EpilogueOp::StoreBits { thresholds, flip, output } => {
             let flip = flip.as_ref().map(|flip| constants.flips(flip));
             return Prepared::Part(Part::Bits(Bits {
                 thresholds: constants.push(thresholds),

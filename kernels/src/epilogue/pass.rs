@@ -56,19 +56,10 @@ vectorised! {
 /// The processor has the features of the vectors; see [`run_on`].
 #[inline(always)]
 unsafe fn run<V: Lanes>(map: Map<'_>, op: &Op, values: &mut [f32], operand: &[f32]) {
-    let broadcast = matches!(
-        op,
-        Op::Combine {
-            broadcast: true,
-            ..
-        }
-    );
+    let broadcast = matches!(op, Op::Combine { broadcast: true, .. });
     for (index, values) in values.chunks_mut(map.period).enumerate() {
-        let operand = if broadcast || operand.is_empty() {
-            operand
-        } else {
-            &operand[index * map.period..]
-        };
+        let operand =
+            if broadcast || operand.is_empty() { operand } else { &operand[index * map.period..] };
         for offset in (0..values.len()).step_by(V::LANES) {
             let count = V::LANES.min(values.len() - offset);
             // SAFETY: `count` values are left, of the operand too; constants are as long as the
@@ -104,11 +95,9 @@ unsafe fn apply<V: Lanes>(map: Map<'_>, op: &Op, offset: usize, x: V, y: V) -> V
             Op::Minimum(p) => x.minimum(constant(p)),
             Op::Maximum(p) => x.maximum(constant(p)),
             Op::TwoSlope(p, q) => x.select_ge(zero, constant(p).mul(x), constant(q).mul(x)),
-            Op::Step {
-                at_least: true,
-                low,
-                high,
-            } => x.select_ge(zero, V::splat(*high), V::splat(*low)),
+            Op::Step { at_least: true, low, high } => {
+                x.select_ge(zero, V::splat(*high), V::splat(*low))
+            }
             Op::Step { low, high, .. } => x.select_gt(zero, V::splat(*high), V::splat(*low)),
             Op::Negate => x.neg(),
             Op::Absolute => x.abs(),

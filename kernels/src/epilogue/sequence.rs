@@ -161,11 +161,7 @@ impl<'a> Streams<'a> {
         let expected = |place: u16, len: usize| (sequence.places & place != 0).then_some(len);
         assert_eq!(shortcut_len, expected(SHORTCUT, len), "operand map");
         assert_eq!(store_len, expected(STORE, len), "output map");
-        assert_eq!(
-            bits.as_ref().map(|bits| bits.len()),
-            expected(BITS, words),
-            "output bits"
-        );
+        assert_eq!(bits.as_ref().map(|bits| bits.len()), expected(BITS, words), "output bits");
         let flip = sequence.bits.as_ref().map_or(&[][..], |bits| &bits.flip);
         assert!(flip.is_empty() || flip.len() == map.period.div_ceil(CHUNK));
         Self {
@@ -178,16 +174,8 @@ impl<'a> Streams<'a> {
             store: store.map_or(ptr::null_mut(), <[_]>::as_mut_ptr),
             bits: bits.map_or(ptr::null_mut(), <[_]>::as_mut_ptr),
             thresholds: sequence.bits.as_ref().map_or(0, |bits| bits.thresholds),
-            flip: if flip.is_empty() {
-                ptr::null()
-            } else {
-                flip.as_ptr()
-            },
-            pixels: if map.period == map.channels {
-                1
-            } else {
-                (CHUNK / map.channels).max(1)
-            },
+            flip: if flip.is_empty() { ptr::null() } else { flip.as_ptr() },
+            pixels: if map.period == map.channels { 1 } else { (CHUNK / map.channels).max(1) },
         }
     }
 }
@@ -271,11 +259,7 @@ unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: b
     count: usize,
 ) {
     let sequence = streams.sequence;
-    let places = if PLACES == ANY {
-        streams.places
-    } else {
-        PLACES
-    };
+    let places = if PLACES == ANY { streams.places } else { PLACES };
     // SAFETY: `Streams::new` has checked that all slices are as long as the values, in which the
     // caller promises that the chunk lies; constants are as long as the period, in whole chunks.
     unsafe {
@@ -406,11 +390,8 @@ unsafe fn load<V: Lanes, const VECTORS: usize, const FULL: bool>(
         let mut vectors = [V::splat(0.0); VECTORS];
         for (vector, value) in vectors.iter_mut().enumerate() {
             let from = from.wrapping_add(vector * V::LANES);
-            *value = if FULL {
-                V::load(from)
-            } else {
-                V::load_first(from, lanes::<V>(vector, count))
-            };
+            *value =
+                if FULL { V::load(from) } else { V::load_first(from, lanes::<V>(vector, count)) };
         }
         vectors
     }

@@ -47,7 +47,9 @@ impl Panels {
         let channels = geometry.in_channels;
         let [kernel_height, kernel_width] = geometry.kernel;
         let width = geometry.input[1] + geometry.pads[1] + geometry.pads[3];
-        let depthwise = geometry.groups == channels && geometry.groups == geometry.out_channels;
+        let depthwise = geometry.groups > 1
+            && geometry.groups == channels
+            && geometry.groups == geometry.out_channels;
         let group_inputs = channels / geometry.groups;
         // A kernel row is one run of floats where nothing lies between its taps.
         let (runs, run_len) = if geometry.groups == 1 && geometry.dilation[1] == 1 {

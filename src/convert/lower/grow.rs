@@ -331,7 +331,7 @@ impl Lowering<'_> {
     fn flattened_for_bits(&self, value: ValueId, view: &View, size: MapSize) -> (View, MapSize) {
         let elements = size.iter().product::<usize>();
         let vector = View::vector(elements);
-        if size[2] % 64 == 0 || size[2] == elements {
+        if size[2].is_multiple_of(64) || size[2] == elements {
             return (view.clone(), size);
         }
         let uses = self.uses(value, view);

@@ -381,10 +381,10 @@ impl<'a> Lowering<'a> {
                 let node = self.node(index);
                 match &node.op {
                     Op::Transpose { perm } => return perm[..] == [0, 3, 1, 2],
-                    Op::Unary(_) | Op::Binary(_) | Op::Clip | Op::Step { .. } | Op::Quant(_) => {
-                        if seen.insert(node.output()) {
-                            pending.push(node.output());
-                        }
+                    Op::Unary(_) | Op::Binary(_) | Op::Clip | Op::Step { .. } | Op::Quant(_)
+                        if seen.insert(node.output()) =>
+                    {
+                        pending.push(node.output());
                     }
                     _ => {}
                 }
