@@ -41,9 +41,9 @@ pub fn draw(accuracy: &Accuracy) -> Result<RgbImage> {
     for class in accuracy.per_class(&[]) {
         totals[class.index] = class.images;
     }
-    for label in 0..classes {
+    for (label, &total) in totals.iter().enumerate() {
         for answer in 0..classes {
-            let part = accuracy.count(label, answer) as f64 / totals[label].max(1) as f64;
+            let part = accuracy.count(label, answer) as f64 / total.max(1) as f64;
             let colour = if label == answer { mix(RIGHT, part) } else { mix(WRONG, part.sqrt()) };
             for y in 0..cell {
                 for x in 0..cell {

@@ -25,8 +25,8 @@ impl EngineArguments {
     /// [`Status::Usage`] for a value that means nothing or an instruction set that this processor
     /// or this version lacks.
     pub fn options(&self) -> Result<SessionOptions> {
-        let mut options = SessionOptions::default();
-        options.isa = self.isa()?.map(|(isa, _)| isa);
+        let isa = self.isa()?.map(|(isa, _)| isa);
+        let mut options = SessionOptions { isa, ..SessionOptions::default() };
         if let Some((source, text)) = choice(&self.threads, "--threads", "BNN_THREADS") {
             let limit = SessionOptions::MAXIMUM_THREADS;
             let threads = text.parse().ok().filter(|&threads| threads <= limit);

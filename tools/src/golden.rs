@@ -124,7 +124,10 @@ mod tests {
     use crate::exit::Status;
     use safetensors::{Dtype, tensor::TensorView};
 
-    fn write(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> tempfile::NamedTempFile {
+    /// Name, element type, shape and bytes.
+    type Entry<'a> = (&'a str, Dtype, &'a [usize], &'a [u8]);
+
+    fn write(tensors: &[Entry<'_>]) -> tempfile::NamedTempFile {
         let views = tensors.iter().map(|(name, dtype, shape, data)| {
             (*name, TensorView::new(*dtype, shape.to_vec(), data).unwrap())
         });
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit_together() {
         let two = [0_u8; 8];
-        let cases: [(&[(&str, Dtype, &[usize], &[u8])], &str); 4] = [
+        let cases: [(&[Entry<'_>], &str); 4] = [
             (&[("logits", Dtype::F32, &[2, 1], &two)], "no tensor 'input_f32'"),
             (&[("input_f32", Dtype::F32, &[2, 1], &two)], "no tensor 'logits'"),
             (

@@ -62,8 +62,8 @@ pub fn bar(fraction: f64, width: usize) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let steps = (fraction.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
     let mut bar = "█".repeat(steps / 8);
-    if steps % 8 > 0 {
-        bar.push(EIGHTHS[steps % 8]);
+    if let rest @ 1.. = steps % 8 {
+        bar.push(EIGHTHS[rest]);
     }
     bar
 }
