@@ -78,11 +78,11 @@ fn describe(isa: Isa) -> Path {
     }
 }
 
-/// Where results may differ from those of the other paths.
+/// What else there is to say about a path.
 fn note(isa: Isa) -> Option<&'static str> {
     match isa {
         Isa::Scalar => Some("the reference that the others are tested against"),
-        Isa::V2 => Some("no fused multiply-add: floats may differ from other paths by rounding"),
+        Isa::V2 => Some("multiplies and adds in f64 to give the bits of fused operations"),
         _ => None,
     }
 }
