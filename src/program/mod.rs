@@ -93,6 +93,16 @@ pub struct ConvGeometry {
     pub groups: usize,
 }
 
+impl ConvGeometry {
+    /// Taps of a full window times input channels of a group: the number of products in one sum.
+    ///
+    /// # Panics
+    /// If there are no groups.
+    pub fn products(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * (self.in_channels / self.groups)
+    }
+}
+
 /// Geometry of a pooling window. Windows are clipped to the map; padding never wins a maximum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolGeometry {

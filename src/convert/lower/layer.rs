@@ -318,6 +318,9 @@ impl Lowering<'_> {
                     stored: None,
                 };
                 self.grow(running, &mut ops)?;
+                if plain && layer.geometry.products() <= 1 << 22 {
+                    scale_before_shift(&mut ops);
+                }
                 if plain {
                     make_first_scale_positive(&mut weights, &mut ops);
                 }
@@ -574,9 +577,7 @@ impl Lowering<'_> {
         bytes_after: usize,
         output: &str,
     ) {
-        let geometry = &layer.geometry;
-        let per_output =
-            geometry.kernel[0] * geometry.kernel[1] * geometry.in_channels / geometry.groups.max(1);
+        let per_output = layer.geometry.products();
         self.layers.push(LayerReport {
             name: self.node(index).name.clone(),
             kind: layer.kind.clone(),
@@ -645,9 +646,7 @@ fn alphabet(levels: Levels) -> (f32, f32, Alphabet) {
 /// The integers that the accumulators of a layer can take. With zero padding of ±1 a window at the
 /// border has fewer taps, so both parities occur.
 fn lattice(geometry: &ConvGeometry, pending: &PendingBinary) -> Lattice {
-    let products =
-        geometry.kernel[0] * geometry.kernel[1] * (geometry.in_channels / geometry.groups);
-    let products = i32::try_from(products).unwrap_or(i32::MAX);
+    let products = i32::try_from(geometry.products()).unwrap_or(i32::MAX);
     let fixed_parity = pending.alphabet == Alphabet::PlusMinus
         && (pending.pad != PadValue::Zero || geometry.pads == [0; 4]);
     Lattice { low: -products, high: products, step: if fixed_parity { 2 } else { 1 } }
@@ -661,6 +660,24 @@ fn negate_filters(weights: &mut BinaryWeights, negated: &[bool]) {
             filter.iter_mut().for_each(|sign| *sign = !*sign);
         }
     }
+}
+
+/// Where integers are added to the accumulators and the sum is scaled by powers of two (BMXNet's
+/// `(v + K) / 2`), scales first: `(v + t) * p` is `v * p + t * p`, all of it exact. That is the order
+/// of every other epilogue, which the kernels run in one pass.
+fn scale_before_shift(ops: &mut [PendingOp]) {
+    let [PendingOp::Channel(first), PendingOp::Channel(second), ..] = ops else { return };
+    let (ChannelOp::Add(shift), ChannelOp::Multiply(scale)) = (&*first, &*second) else { return };
+    // With the accumulators below 2^22 as well, sums stay below 2^24.
+    let integer = |t: &f32| t.fract() == 0.0 && t.abs() <= 4_194_304.0;
+    let power_of_two = |p: &f32| p.to_bits() & 0x7f_ffff == 0 && (2e-10..2e10).contains(&p.abs());
+    if !shift.iter().all(integer) || !scale.iter().all(power_of_two) {
+        return;
+    }
+    let at = |values: &[f32], channel: usize| values[if values.len() == 1 { 0 } else { channel }];
+    let channels = shift.len().max(scale.len());
+    let scaled = (0..channels).map(|c| at(shift, c) * at(scale, c)).collect();
+    (*first, *second) = (ChannelOp::Multiply(scale.clone()), ChannelOp::Add(scaled));
 }
 
 /// Where the first thing done to the accumulators is a scale, makes it positive by negating filters:
@@ -689,5 +706,64 @@ fn output_kind(ops: &[PendingOp]) -> &'static str {
         (true, true) => "bits and f32",
         (false, true) => "bits",
         _ => "f32",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::chain::evaluate;
+
+    fn channel(operation: Operation) -> PendingOp {
+        PendingOp::Channel(operation)
+    }
+
+    fn operations(ops: &[PendingOp]) -> Vec<Operation> {
+        let operation = |op: &PendingOp| match op {
+            PendingOp::Channel(operation) => operation.clone(),
+            _ => unreachable!("only channel operations were given"),
+        };
+        ops.iter().map(operation).collect()
+    }
+
+    #[test]
+    fn exact_shifts_and_scales_change_places_without_changing_a_value() {
+        let before =
+            [channel(ChannelOp::Add(vec![576.0])), channel(ChannelOp::Multiply(vec![0.5, -2.0]))];
+        let mut after = before.to_vec();
+        scale_before_shift(&mut after);
+        assert_eq!(after[0], channel(ChannelOp::Multiply(vec![0.5, -2.0])));
+        assert_eq!(after[1], channel(ChannelOp::Add(vec![288.0, -1152.0])));
+        let (before, after) = (operations(&before), operations(&after));
+        for v in -576..=576 {
+            for channel in 0..2 {
+                let x = v as f32;
+                assert_eq!(evaluate(&before, x, channel), evaluate(&after, x, channel));
+            }
+        }
+    }
+
+    #[test]
+    fn shifts_and_scales_that_round_stay_where_they_are() {
+        for (shift, scale) in [(0.5, 0.5), (3.0, 0.3), (3.0, 0.0), (1e9, 0.5), (3.0, 1e-38)] {
+            let before =
+                [channel(ChannelOp::Add(vec![shift])), channel(ChannelOp::Multiply(vec![scale]))];
+            let mut after = before.to_vec();
+            scale_before_shift(&mut after);
+            assert_eq!(before[..], after[..], "({shift}, {scale})");
+        }
+    }
+
+    #[test]
+    fn the_first_scale_becomes_positive_with_its_filters() {
+        let mut weights = BinaryWeights {
+            signs: vec![true, false, true, true],
+            scales: vec![1.0; 2],
+            centres: vec![0.0; 2],
+        };
+        let mut ops = [channel(ChannelOp::Multiply(vec![2.0, -3.0]))];
+        make_first_scale_positive(&mut weights, &mut ops);
+        assert_eq!(weights.signs, [true, false, false, false]);
+        assert_eq!(ops[0], channel(ChannelOp::Multiply(vec![2.0, 3.0])));
     }
 }
