@@ -267,8 +267,8 @@ mod tests {
     fn directions_compose() {
         let decreasing = ChannelOp::Multiply(vec![-2.0]);
         let increasing = ChannelOp::Add(vec![3.0]);
-        assert_eq!(direction(&[increasing.clone()], 0), Some(Direction::Increasing));
-        assert_eq!(direction(&[decreasing.clone()], 0), Some(Direction::Decreasing));
+        assert_eq!(direction(std::slice::from_ref(&increasing), 0), Some(Direction::Increasing));
+        assert_eq!(direction(std::slice::from_ref(&decreasing), 0), Some(Direction::Decreasing));
         let twice = [decreasing.clone(), increasing, decreasing];
         assert_eq!(direction(&twice, 0), Some(Direction::Increasing));
         assert_eq!(direction(&[ChannelOp::Multiply(vec![0.0])], 0), Some(Direction::Constant));
