@@ -14,7 +14,7 @@ use crate::program::Program;
 /// the end: at every moment `path` holds the old file, the whole new one, or nothing.
 ///
 /// # Errors
-/// As [`write`], and [`FormatError::Io`]; `path` is then as before and the temporary file is gone.
+/// As [`write()`], and [`FormatError::Io`]; `path` is then as before and the temporary file is gone.
 pub fn write_file(path: impl AsRef<Path>, program: &Program) -> Result<(), FormatError> {
     let path = path.as_ref();
     let bytes = write(program)?;
