@@ -31,16 +31,20 @@ impl Progress {
     pub fn advance(&mut self, count: usize) {
         self.done += count as u64;
         if self.wanted && self.bar.is_none() && self.start.elapsed() > PATIENCE {
-            let bar = ProgressBar::new(self.total).with_message(self.what);
-            if let Ok(style) = ProgressStyle::with_template(
-                "{bar:40} {human_pos}/{human_len} {msg}, {per_sec}, {eta} left",
-            ) {
+            let bar = ProgressBar::new(self.total);
+            if let Ok(style) =
+                ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {msg}")
+            {
                 bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
             }
             self.bar = Some(bar);
         }
         if let Some(bar) = &self.bar {
+            // Counted from the start of the work, of which the bar has not seen the first second.
+            let rate = self.done as f64 / self.start.elapsed().as_secs_f64();
+            let left = self.total.saturating_sub(self.done) as f64 / rate;
             bar.set_position(self.done);
+            bar.set_message(format!("{}, {rate:.1} a second, {left:.0} s left", self.what));
         }
     }
 

@@ -77,6 +77,7 @@ pub fn verify(
 ) -> Result<Verification> {
     let Strictness { tolerance, allow_flips } = strictness;
     let task = Task { model_name, model, golden_name, golden, options };
+    task.check_outputs()?;
     let classes = task.classes()?;
 
     // The logits are compared where they can be had, because they can be equal to the bit.
@@ -97,19 +98,19 @@ pub fn verify(
     let mut from_floats = None;
     if let Some(inputs) = &golden.input_f32 {
         let actual = task.run(&mut session, &inputs.data)?;
-        from_floats = Some(task.compare(output, &expected, &actual, tolerance)?);
+        from_floats = Some(task.compare(&expected, &actual, tolerance)?);
     }
     let mut from_pictures = None;
     if let (Some(pictures), Some(_)) = (&golden.input_u8, model.preprocessing()) {
         let actual = task.run(&mut session, &task.normalised(pictures)?)?;
-        from_pictures = Some(task.compare(output, &expected, &actual, tolerance)?);
+        from_pictures = Some(task.compare(&expected, &actual, tolerance)?);
     }
     let mut probabilities = None;
     if let (Some(_), Some(inputs)) = (&before_softmax, &golden.input_f32) {
         let expected = golden_probabilities(golden, classes);
         let actual = task.run(&mut task.session(model)?, &inputs.data)?;
         let tolerance = tolerance.max(SOFTMAX_TOLERANCE);
-        probabilities = Some(task.compare("probabilities", &expected, &actual, tolerance)?);
+        probabilities = Some(task.compare(&expected, &actual, tolerance)?);
     }
 
     let (input, comparison, input_u8) = match (from_floats, from_pictures) {
@@ -216,22 +217,23 @@ impl Task<'_> {
         Ok(values)
     }
 
-    fn compare(
-        &self,
-        tensor: &str,
-        expected: &[f32],
-        actual: &[f32],
-        tolerance: f64,
-    ) -> Result<Comparison> {
+    /// Checks that the golden outputs are as many as those of the model.
+    fn check_outputs(&self) -> Result<()> {
         let classes = self.classes()?;
-        if expected.len() != actual.len() {
-            return Err(self.misfit(format_args!(
-                "tensor '{tensor}' has {} values a row, expected {classes}",
-                expected.len() / self.golden.rows()
-            )));
+        let Golden { logits, probabilities, .. } = self.golden;
+        for (tensor, array) in [("logits", logits), ("probabilities", probabilities)] {
+            if let Some(found) = array.as_ref().map(Array::row_len).filter(|&len| len != classes) {
+                return Err(self.misfit(format_args!(
+                    "tensor '{tensor}' has {found} values a row, expected {classes}"
+                )));
+            }
         }
+        Ok(())
+    }
+
+    fn compare(&self, expected: &[f32], actual: &[f32], tolerance: f64) -> Result<Comparison> {
         let labels = self.golden.labels.as_deref();
-        Ok(Comparison::new(expected, actual, classes, labels, tolerance))
+        Ok(Comparison::new(expected, actual, self.classes()?, labels, tolerance))
     }
 }
 

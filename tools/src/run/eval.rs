@@ -17,8 +17,11 @@ use bnn::Session;
 use serde::Serialize;
 use std::{path::PathBuf, thread, time::Instant};
 
-/// Images that are decoded and run together.
-const BATCH: usize = 64;
+/// Most images that are decoded and run together.
+const BATCH: usize = 16;
+
+/// Most values of a batch: images are fewer where they are large.
+const BATCH_VALUES: usize = 1 << 24;
 
 /// Mistakes that are listed on a terminal.
 const SHOWN_MISTAKES: usize = 5;
@@ -78,10 +81,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     evaluation.run(&dataset)?;
     let seconds = start.elapsed().as_secs_f64();
     let Evaluation { session, accuracy, skipped, .. } = evaluation;
-    if let Some(path) = &arguments.confusion {
-        confusion::save(&accuracy, path)?;
-    }
-
     let report = Report {
         model: &loaded.name,
         isa: session.isa().name(),
@@ -101,6 +100,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         report.write(&accuracy, labels, &mut output, Style::of_standard_output())?;
     }
     output.flush()?;
+    if let Some(path) = &arguments.confusion {
+        confusion::save(&accuracy, path)?;
+    }
     if skipped > 0 { Err(Failure::Reported(Status::Input)) } else { Ok(()) }
 }
 
@@ -120,11 +122,12 @@ impl<'a> Evaluation<'a> {
 
     fn run(&mut self, dataset: &Dataset) -> Result<()> {
         let length = self.input.len();
-        let mut values = vec![0.0; BATCH.min(dataset.len()) * length];
-        let mut scores = vec![0.0; BATCH.min(dataset.len()) * self.classes];
+        let batch = (BATCH_VALUES / length.max(self.classes)).clamp(1, BATCH).min(dataset.len());
+        let mut values = vec![0.0; batch * length];
+        let mut scores = vec![0.0; batch * self.classes];
         let mut progress = Progress::new(dataset.len(), "images");
-        for first in (0..dataset.len()).step_by(BATCH) {
-            let count = BATCH.min(dataset.len() - first);
+        for first in (0..dataset.len()).step_by(batch) {
+            let count = batch.min(dataset.len() - first);
             let results = self.prepare(dataset, first, &mut values[..count * length]);
             // Images that cannot be read leave gaps, which are closed before the run.
             let mut kept = Vec::with_capacity(count);
