@@ -425,6 +425,8 @@ proptest! {
         let shape = n.integers(&[-1, 3 * 2 * 11]);
         let x = n.op(Op::Reshape { allow_zero: false }, &[x, shape]);
         let x = n.unary(UnaryOp::Sign, x);
+        let x = n.scalar(BinaryOp::Add, x, 0.1);
+        let x = n.unary(UnaryOp::Sign, x);
         let weights = n.random.signs(66 * 10);
         let weights = n.constant(&[66, 10], weights);
         let x = n.op(Op::MatMul, &[x, weights]);
@@ -509,6 +511,22 @@ proptest! {
         let y = n.float_conv(y, 4 * c, 2, conv(1, 1, 0));
         check(n, y, Agreement::Exact);
     }
+}
+
+/// Maps of one channel, whose channel dimension has no extent in memory, can be joined and read.
+#[test]
+fn one_channel_maps_are_joined() {
+    let mut n = Network::new(5);
+    let x = n.graph.add_input("x", vec![1, 1, 5, 4]);
+    let s = n.step(x);
+    let y = n.sign_conv(s, 1, 1, conv(3, 1, 1));
+    let y = n.op(Op::Concat { axis: 1 }, &[x, y]);
+    let z = n.batch_norm(y, 2, 3.0);
+    let s = n.step(z);
+    let z = n.sign_conv(s, 2, 3, conv(3, 1, 1));
+    let y = n.op(Op::Concat { axis: 1 }, &[x, z]);
+    let conversion = check(n, y, Agreement::Exact);
+    assert_eq!(conversion.report.binary_layers, 2);
 }
 
 /// The sign of something that is never negative is not guessed at.

@@ -253,15 +253,26 @@ impl View {
         offsets.iter().map(|&offset| values.get(offset).copied()).collect()
     }
 
-    /// The logical dimension that consists of exactly the channels of the map, if there is one.
-    pub(super) fn channel_axis(&self, size: MapSize) -> Option<usize> {
-        let first = self.channel_extents(size)?;
-        self.axes.iter().position(|axis| axis.iter().copied().eq(first..self.extents.len()))
+    /// Whether a logical dimension consists of exactly the channels of the map. With one channel
+    /// every dimension of length 1 does.
+    pub(super) fn is_channel_axis(&self, size: MapSize, axis: usize) -> bool {
+        let channels = self.channel_extents(size).map(|first| first..self.extents.len());
+        let extents = self.axes.get(axis);
+        extents
+            .zip(channels)
+            .is_some_and(|(extents, channels)| channels.eq(extents.iter().copied()))
     }
 
-    /// The view of a map whose channels were replaced by another number of channels.
-    pub(super) fn with_channels(&self, size: MapSize, channels: usize) -> Option<Self> {
-        let axis = self.channel_axis(size)?;
+    /// The view of a map whose channels, on the given axis, were replaced by another number of them.
+    pub(super) fn with_channels(
+        &self,
+        size: MapSize,
+        axis: usize,
+        channels: usize,
+    ) -> Option<Self> {
+        if !self.is_channel_axis(size, axis) {
+            return None;
+        }
         let first = self.channel_extents(size)?;
         let mut view = self.clone();
         view.extents.truncate(first);
@@ -353,9 +364,13 @@ mod tests {
     #[test]
     fn channels_can_be_replaced() {
         let size = [4, 6, 3];
-        let view = View::channels_first(size).with_channels(size, 7).unwrap();
+        let view = View::channels_first(size).with_channels(size, 1, 7).unwrap();
         assert!(view.is_channels_first([4, 6, 7]));
-        let one = View::channels_first(size).with_channels(size, 1).unwrap();
+        let one = View::channels_first(size).with_channels(size, 1, 1).unwrap();
         assert!(one.is_channels_first([4, 6, 1]));
+        // A map of one channel has no extent for it, but it still has its dimension.
+        let back = one.with_channels([4, 6, 1], 1, 5).unwrap();
+        assert!(back.is_channels_first([4, 6, 5]));
+        assert_eq!(back.with_channels([4, 6, 5], 2, 3), None);
     }
 }

@@ -243,10 +243,12 @@ impl Lowering<'_> {
             return (size == running.size && view.same_order(&reader.view)).then_some(*buffer);
         }
         // [1, C, 1, 1] against [1, C, H, W].
-        let channel_axis = reader.view.channel_axis(running.size)?;
+        let other = self.shape(other);
         let is_vector = size == [1, 1, running.size[2]]
-            && self.shape(other).len() == shape.len()
-            && self.shape(other)[channel_axis] == running.size[2];
+            && other.len() == shape.len()
+            && (0..shape.len()).any(|axis| {
+                reader.view.is_channel_axis(running.size, axis) && other[axis] == running.size[2]
+            });
         is_vector.then_some(*buffer)
     }
 

@@ -111,9 +111,9 @@ impl Lowering<'_> {
                         .collect();
                     let output = [1, 1, out];
                     ([height, width], order, output, View::row_major(result))
-                } else if view.channel_axis(size) == rank.checked_sub(1) && features == channels {
+                } else if rank > 0 && view.is_channel_axis(size, rank - 1) && features == channels {
                     // The last dimension of several rows: a 1x1 kernel.
-                    let out_view = view.with_channels(size, out).ok_or_else(|| {
+                    let out_view = view.with_channels(size, rank - 1, out).ok_or_else(|| {
                         self.unsupported(index, "the input lies in another order")
                     })?;
                     ([1, 1], (0..out * features).collect(), [height, width, out], out_view)

@@ -137,10 +137,7 @@ impl Lowering<'_> {
         for (buffer, view) in &views {
             let size = self.builder.size(*buffer);
             // One channel in front of every map must give the same order of pixels.
-            let pixels = view.with_channels(size, 1);
-            let fits =
-                view.channel_axis(size) == Some(axis) || (size[2] == 1 && view.rank() > axis);
-            let Some(pixels) = pixels.filter(|_| fits) else {
+            let Some(pixels) = view.with_channels(size, axis, 1) else {
                 return Err(self.unsupported(
                     index,
                     format!("axis {axis} is not the channels of its operands"),
@@ -161,7 +158,7 @@ impl Lowering<'_> {
         };
         let (first, view) = &views[0];
         let view = view
-            .with_channels(self.builder.size(*first), channels)
+            .with_channels(self.builder.size(*first), axis, channels)
             .ok_or_else(|| self.unsupported(index, "the operands lie in another order"))?;
         let output = self.builder.buffer(kind, [height, width, channels]);
         Ok((views.into_iter().map(|(buffer, _)| buffer).collect(), output, view))
@@ -349,7 +346,7 @@ impl Lowering<'_> {
         let axis = if axis < 0 { axis + rank as i64 } else { axis } as usize;
         let place = self.float_place(index, input)?;
         let size = self.builder.size(place.buffer);
-        if place.view.channel_axis(size) != Some(axis) {
+        if !place.view.is_channel_axis(size, axis) {
             return Err(self.unsupported(index, format!("axis {axis} is not the channels")));
         }
         self.done[index] = true;

@@ -127,16 +127,21 @@ impl Lowering<'_> {
         };
         let place = self.float_place(index, input)?;
         let size = self.builder.size(place.buffer);
-        let channel_axis = place.view.channel_axis(size);
-        let over_channels = channel_axis.is_some_and(|axis| axes == [axis]);
-        let over_pixels = channel_axis
-            .is_some_and(|channel| (1..rank).all(|axis| axes.contains(&axis) == (axis != channel)));
+        let is_channels = |axis: usize| place.view.is_channel_axis(size, axis);
+        let channel_axis = match axes[..] {
+            [axis] if is_channels(axis) => Some(axis),
+            _ => None,
+        };
+        let over_pixels = (1..rank).any(|channels| {
+            is_channels(channels)
+                && (1..rank).all(|axis| axes.contains(&axis) == (axis != channels))
+        });
         let mut ops: Vec<PendingOp> = Vec::new();
-        if over_channels {
+        if let Some(axis) = channel_axis {
             let one = [size[0], size[1], 1];
             let view = place
                 .view
-                .with_channels(size, 1)
+                .with_channels(size, axis, 1)
                 .and_then(|view| view.reshaped(self.shape(result)))
                 .ok_or_else(|| self.unsupported(index, "its operand lies in another order"))?;
             let reduction = match kind {
