@@ -373,7 +373,8 @@ proptest! {
         prop_assert_eq!(thresholded(&conversion), 1);
     }
 
-    /// Scales and centres on weights and activations (AdaBin), with zero padding behind them.
+    /// Scales and centres on weights and activations (AdaBin), with zero padding behind them. The
+    /// affine form rounds elsewhere than a sum of floats, and batch normalisation magnifies that.
     #[test]
     fn any_scale_and_centre(seed: u64, c in 1_usize..40, negative: bool) {
         let mut n = Network::new(seed);
@@ -401,7 +402,7 @@ proptest! {
         let negative = n.scalar(BinaryOp::Mul, mirrored, -0.2);
         let y = n.binary(BinaryOp::Sub, positive, negative);
         let y = n.classifier(y, 6 * 35, 3);
-        let conversion = check(n, y, Agreement::Within(1e-5));
+        let conversion = check(n, y, Agreement::Within(1e-4));
         prop_assert_eq!(conversion.report.binary_layers, 1);
     }
 
