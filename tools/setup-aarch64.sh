@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Unpacks a Rust compiler, a linker and an emulator for 64-bit Arm under a folder of their own, from
+# Unpacks a Rust compiler, a C compiler and an emulator for 64-bit Arm under a folder of their own, from
 # Debian's packages: no root, nothing installed, works on Debian 12 and later (amd64).
 #
 #   tools/setup-aarch64.sh [FOLDER]        default: target/aarch64-toolchain
@@ -53,12 +53,18 @@ llvm=$(dependency "$library" '^libllvm[0-9]')
 gcc=$(dependency gcc-aarch64-linux-gnu '^gcc-[0-9]+-aarch64-linux-gnu$')
 gcc_version=${gcc#gcc-}
 gcc_version=${gcc_version%%-*}
+cpp=cpp-$gcc_version-aarch64-linux-gnu
+numbers=()
+for pattern in libgmp libisl libmpc libmpfr; do
+    numbers+=("$(dependency "$cpp" "^${pattern}[0-9]")")
+done
 
 (
     cd "$folder/packages"
     apt-get download -qq rustc-web "$library" "$llvm" libstd-rust-web-dev libstd-rust-web-dev:arm64 \
-        "$gcc" binutils-aarch64-linux-gnu "libgcc-$gcc_version-dev-arm64-cross" \
-        libgcc-s1-arm64-cross libc6-arm64-cross libc6-dev-arm64-cross qemu-user-static
+        "$gcc" "$cpp" "${numbers[@]}" binutils-aarch64-linux-gnu "libgcc-$gcc_version-dev-arm64-cross" \
+        libgcc-s1-arm64-cross libc6-arm64-cross libc6-dev-arm64-cross \
+        linux-libc-dev-arm64-cross qemu-user-static
     for package in *.deb; do
         dpkg-deb --extract "$package" "$root"
     done
@@ -71,14 +77,20 @@ cat >"$folder/rustc" <<SCRIPT
 #!/bin/sh
 LD_LIBRARY_PATH="$libraries:$llvm_folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" exec "$root/usr/bin/rustc" "\$@"
 SCRIPT
-cat >"$folder/linker" <<SCRIPT
+cat >"$folder/cc" <<SCRIPT
 #!/bin/sh
-LD_LIBRARY_PATH="$libraries" exec "$root/usr/bin/aarch64-linux-gnu-gcc-$gcc_version" --sysroot="$root" -L"$root/usr/aarch64-linux-gnu/lib" "\$@"
+LD_LIBRARY_PATH="$libraries" exec "$root/usr/bin/aarch64-linux-gnu-gcc-$gcc_version" --sysroot="$root" -isystem "$root/usr/aarch64-linux-gnu/include" -L"$root/usr/aarch64-linux-gnu/lib" "\$@"
 SCRIPT
-chmod +x "$folder/rustc" "$folder/linker"
+cat >"$folder/ar" <<SCRIPT
+#!/bin/sh
+LD_LIBRARY_PATH="$libraries" exec "$root/usr/bin/aarch64-linux-gnu-ar" "\$@"
+SCRIPT
+chmod +x "$folder/rustc" "$folder/cc" "$folder/ar"
 cat >"$folder/env" <<ENV
 export RUSTC="$folder/rustc"
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$folder/linker"
+export CC_aarch64_unknown_linux_gnu="$folder/cc"
+export AR_aarch64_unknown_linux_gnu="$folder/ar"
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$folder/cc"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$root/usr/bin/qemu-aarch64-static -L $root/usr/aarch64-linux-gnu"
 export QEMU_X86_64="$root/usr/bin/qemu-x86_64-static"
 ENV
