@@ -4,16 +4,21 @@
 //!
 //! 1. `fold`: constants and shapes.
 //! 2. `signs`: every spelling of a binarisation becomes one operator; `units` does the same for
-//!    two-slope activations, `pads` moves padding behind the sign; `clean` removes what is left over.
-//! 3. `lower`: layers whose weights (`weights`) and inputs (`facts`) take two values become binary;
+//!    two-slope activations, `pads` moves padding behind the sign; `expand` writes compound operators
+//!    as simple ones, `exchange` moves signs to where bits can be read; `clean` removes what is left over.
+//! 3. `lower`: layers whose weights (`weights`) and inputs (`facts`) take two values become binary, also
+//!    those whose inputs take a few evenly spaced ones (`lattice`), plane by plane;
 //!    transpositions and reshapes dissolve into views (`view`); what follows a layer (`chain`)
 //!    becomes its epilogue, or, where it leads to a sign, a threshold found by search (`threshold`).
 
 mod chain;
 mod clean;
 mod error;
+mod exchange;
+mod expand;
 mod facts;
 mod fold;
+mod lattice;
 mod lower;
 mod pads;
 mod report;
@@ -60,8 +65,11 @@ pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion,
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
     let ambiguous_signs = signs::canonicalise_signs(&mut graph)?;
+    expand::expand_compound_operators(&mut graph, &shapes);
     units::canonicalise_units(&mut graph);
     pads::move_pads_behind_steps(&mut graph);
+    let shapes = fold::fold_constants(&mut graph)?;
+    exchange::exchange_signs(&mut graph, &shapes);
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
     let conversion = lower::lower(&graph, options, &ambiguous_signs)?;

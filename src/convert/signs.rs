@@ -2,7 +2,7 @@
 //!
 //! | in the graph | becomes |
 //! |---|---|
-//! | `Where(x >= c, high, low)`, also `>`, `<`, `<=`, and with the operands exchanged | `Step(x - c)` |
+//! | `Where(x >= c, high, low)`, also `>`, `<`, `<=`, and with the operands exchanged | `Step(x - c)`, `c` a constant or data |
 //! | `Cast(x >= c)` | `Step(x - c)` with values 0 and 1 |
 //! | `Sign(Sign(x) + c)`, `0 < abs(c) < 1` (tf2onnx of larq's sign) | `Step(x)` |
 //! | `Sign(x)` | `Step(x)`: +1 at zero |
@@ -82,7 +82,9 @@ fn step_of_comparison(graph: &mut Graph, visited: &Visited, node: &Node) -> Opti
             _ => return None,
         };
     }
-    graph.constant(c)?.f32().ok()?;
+    if let Some(constant) = graph.constant(c) {
+        constant.f32().ok()?;
+    }
     // `x < c` is "not x >= c": the same step with the values exchanged.
     let (at_least, low, high) = match op {
         BinaryOp::GreaterOrEqual => (true, if_false, if_true),

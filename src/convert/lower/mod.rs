@@ -10,9 +10,10 @@ mod demand;
 mod grow;
 mod layer;
 mod movement;
+mod planes;
 mod pool;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Conversion, ConvertError, ConvertOptions, UnsupportedNode,
@@ -28,7 +29,9 @@ use crate::{
     program::{BufferId, BufferKind, PadValue, Port, StepKind},
 };
 use builder::Builder;
-use demand::{Demand, is_structural, op_name};
+use demand::{Demand, op_name};
+
+pub(super) use demand::is_structural;
 
 /// Where the floats of a tensor lie.
 #[derive(Debug, Clone)]
@@ -77,6 +80,8 @@ struct Lowering<'a> {
     demand: Demand,
     floats: Vec<Option<FloatPlace>>,
     bits: Vec<Option<BitsPlace>>,
+    /// Digits of codes, highest first, by the value whose code they are.
+    code_places: HashMap<ValueId, Vec<(BitsPlace, Levels)>>,
     done: Vec<bool>,
     builder: Builder,
     layers: Vec<LayerReport>,
@@ -100,16 +105,22 @@ pub(super) fn lower(
             }
         }
     }
+    let shapes = shapes_of(graph)?;
+    let demand = Demand::new(graph, &shapes);
+    // What nobody wants as floats or bits (sums whose terms are planes) is not computed.
+    let wanted = |id: &ValueId| demand.floats[id.index()] || demand.bits[id.index()];
+    let done = graph.nodes.iter().map(|node| !node.outputs.iter().any(wanted)).collect();
     let mut lowering = Lowering {
         graph,
         options,
         ambiguous_signs,
-        shapes: shapes_of(graph)?,
+        shapes,
         consumers,
-        demand: Demand::new(graph),
+        demand,
         floats: vec![None; graph.values.len()],
         bits: vec![None; graph.values.len()],
-        done: vec![false; graph.nodes.len()],
+        code_places: HashMap::new(),
+        done,
         builder: Builder::default(),
         layers: Vec::new(),
         notes: Notes::default(),
@@ -171,7 +182,6 @@ impl<'a> Lowering<'a> {
                     | Op::Range
                     | Op::ArgMax { .. }
                     | Op::DepthToSpace { .. }
-                    | Op::Expand
                     | Op::Trunc { .. }
                     | Op::MultiThreshold { .. }
                     | Op::BipolarQuant => "the engine has no step for it on data",
@@ -410,6 +420,7 @@ impl<'a> Lowering<'a> {
             Op::Concat { .. } => self.lower_concat(index),
             Op::Pad => self.lower_pad(index),
             Op::Slice | Op::Split { .. } => self.lower_slices(index),
+            Op::Expand => self.lower_expand(index),
             Op::Softmax { .. } | Op::LogSoftmax { .. } => self.lower_softmax(index),
             _ => self.lower_elementwise(index),
         }
