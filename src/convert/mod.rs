@@ -3,7 +3,7 @@
 //! The passes, in order, each in its own file:
 //!
 //! 1. `fold`: constants and shapes.
-//! 2. `signs`: every spelling of a binarisation becomes one operator; `units` does the same for
+//! 2. `signs`: every spelling of a binarisation becomes one operator, by what it does (`pieces`); `units` does the same for
 //!    two-slope activations, `pads` moves padding behind the sign; `clean` removes what is left over.
 //! 3. `lower`: layers whose weights (`weights`) and inputs (`facts`) take two values become binary;
 //!    transpositions and reshapes dissolve into views (`view`); what follows a layer (`chain`)
@@ -16,6 +16,7 @@ mod facts;
 mod fold;
 mod lower;
 mod pads;
+mod pieces;
 mod report;
 mod rewrite;
 mod signs;
@@ -59,7 +60,7 @@ pub struct Conversion {
 pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion, ConvertError> {
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
-    let ambiguous_signs = signs::canonicalise_signs(&mut graph)?;
+    let ambiguous_signs = signs::canonicalise_signs(&mut graph, &shapes)?;
     units::canonicalise_units(&mut graph);
     pads::move_pads_behind_steps(&mut graph);
     let shapes = fold::fold_constants(&mut graph)?;
