@@ -735,6 +735,25 @@ fn one_channel_maps_are_joined() {
     assert_eq!(conversion.report.binary_layers, 2);
 }
 
+/// The type of a condition survives being moved about: the cast that makes floats of it stays.
+#[test]
+fn truth_values_are_moved_before_they_are_cast() {
+    let mut n = Network::new(2);
+    let x = n.graph.add_input("x", vec![1, 5, 4, 6]);
+    let zero = n.constant(&[], vec![0.0]);
+    let holds = n.binary(BinaryOp::GreaterOrEqual, x, zero);
+    let holds = n.op(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[holds]);
+    let bits = n.op(Op::Cast { to: bnn::graph::DataType::F32 }, &[holds]);
+    let y = n.sign_conv(bits, 6, 3, conv(1, 1, 0));
+    n.graph.outputs.push(y);
+    let graph = n.graph;
+    // Either it converts, or it is refused in words; it is not taken for something else.
+    match convert(graph, &ConvertOptions::default()) {
+        Ok(conversion) => assert_eq!(conversion.report.binary_layers, 1),
+        Err(error) => assert!(matches!(error, ConvertError::Unsupported { .. }), "{error}"),
+    }
+}
+
 /// The sign of something that is never negative is not guessed at.
 #[test]
 fn sign_of_relu_is_refused() {

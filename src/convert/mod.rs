@@ -3,9 +3,10 @@
 //! The passes, in order, each in its own file:
 //!
 //! 1. `fold`: constants and shapes.
-//! 2. `signs`: every spelling of a binarisation becomes one operator; `units` does the same for
-//!    two-slope activations, `pads` moves padding behind the sign; `expand` writes compound operators
-//!    as simple ones, `exchange` moves signs to where bits can be read; `clean` removes what is left over.
+//! 2. `signs`: every spelling of a binarisation becomes one operator, by what it does (`pieces`); `units`
+//!    does the same for two-slope activations, `pads` moves padding behind the sign; `expand` writes
+//!    compound operators as simple ones, `exchange` moves signs to where bits can be read; `clean`
+//!    removes what is left over.
 //! 3. `lower`: layers whose weights (`weights`) and inputs (`facts`) take two values become binary, also
 //!    those whose inputs take a few evenly spaced ones (`lattice`), plane by plane;
 //!    transpositions and reshapes dissolve into views (`view`); what follows a layer (`chain`)
@@ -21,6 +22,7 @@ mod fold;
 mod lattice;
 mod lower;
 mod pads;
+mod pieces;
 mod report;
 mod rewrite;
 mod signs;
@@ -64,7 +66,7 @@ pub struct Conversion {
 pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion, ConvertError> {
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
-    let ambiguous_signs = signs::canonicalise_signs(&mut graph)?;
+    let ambiguous_signs = signs::canonicalise_signs(&mut graph, &shapes)?;
     expand::expand_compound_operators(&mut graph, &shapes);
     units::canonicalise_units(&mut graph);
     pads::move_pads_behind_steps(&mut graph);
