@@ -5,6 +5,7 @@
 
 use bnn::{
     Isa, Model, SessionOptions,
+    compare::compare_layers,
     convert::{Conversion, ConvertError, ConvertOptions, convert},
     graph::{
         BinaryOp, ConvAttributes, Graph, Op, PoolAttributes, QuantAttributes, ReduceKind,
@@ -236,6 +237,10 @@ fn check(mut network: Network, output: ValueId, agreement: Agreement) -> Convers
             }
         }
     }
+    let rows = [vec![network.random.floats(shape.iter().product())]];
+    let options = SessionOptions::default();
+    let comparison = compare_layers(&graph, &conversion.trace, &model, &rows, &options).unwrap();
+    assert!(comparison.passed, "{:#?}", comparison.first_failure());
     conversion
 }
 

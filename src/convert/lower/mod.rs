@@ -12,6 +12,7 @@ mod layer;
 mod movement;
 mod planes;
 mod pool;
+mod trace;
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,6 +23,7 @@ use super::{
     fold::shapes_of,
     pads::pad_amounts,
     report::{LayerReport, Notes, Report},
+    trace::Trace,
     view::{MapSize, View},
 };
 use crate::{
@@ -137,9 +139,11 @@ pub(super) fn lower(
         lowering.lower_node(index)?;
     }
     lowering.place_outputs()?;
+    let mut values = lowering.traced_values();
     let mut program = lowering.builder.program;
-    drop_unread_buffers(&mut program);
-    Ok(Conversion { program, report: Report::new(lowering.layers, lowering.notes) })
+    trace::renumber(&mut values, &drop_unread_buffers(&mut program));
+    let trace = Trace { values, signs: Vec::new(), f16: options.f16 };
+    Ok(Conversion { program, report: Report::new(lowering.layers, lowering.notes), trace })
 }
 
 impl<'a> Lowering<'a> {
@@ -475,8 +479,8 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// Renumbers buffers so that none is left that no step and no caller touches.
-fn drop_unread_buffers(program: &mut crate::program::Program) {
+/// Renumbers buffers so that none is left that no step and no caller touches; returns the new ids.
+fn drop_unread_buffers(program: &mut crate::program::Program) -> Vec<Option<BufferId>> {
     let mut used = vec![false; program.buffers.len()];
     for port in program.inputs.iter().chain(&program.outputs) {
         used[port.buffer.index()] = true;
@@ -500,6 +504,9 @@ fn drop_unread_buffers(program: &mut crate::program::Program) {
     for port in program.inputs.iter_mut().chain(&mut program.outputs) {
         rename(&mut port.buffer);
     }
+    let ids = renumbered.iter().zip(&used).map(|(&id, &used)| used.then_some(BufferId(id)));
+    let ids = ids.collect();
     let mut used = used.into_iter();
     program.buffers.retain(|_| used.next().unwrap_or(true));
+    ids
 }

@@ -9,7 +9,7 @@ use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Tensor
 use super::{inputs, tensor};
 use crate::graph::shape::shape_range;
 use crate::graph::{DataType, Graph, Node, Op, Tensor, ValueId, infer_shapes, result_type};
-use crate::reference::evaluate_node;
+use crate::reference::evaluate_constant_node;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -364,7 +364,7 @@ impl<'a> Assembly<'a> {
         if !all_known || !shapes.iter().all(small) {
             return Ok(unknown);
         }
-        let results = evaluate_node(node, constants)
+        let results = evaluate_constant_node(node, constants)
             .map_err(|error| Fault::Import(ImportError::Evaluation(error)))?;
         Ok(results.into_iter().map(Some).collect())
     }
