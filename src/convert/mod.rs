@@ -25,7 +25,7 @@ mod view;
 mod weights;
 
 pub use error::{ConvertError, UnsupportedNode};
-pub use report::{LayerReport, MacCount, Report};
+pub use report::{LayerReport, MacCount, Precision, Report, WeightBytes};
 
 use crate::{
     graph::Graph,
