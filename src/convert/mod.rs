@@ -11,6 +11,7 @@
 
 mod chain;
 mod clean;
+mod describe;
 mod error;
 mod facts;
 mod fold;
@@ -24,7 +25,8 @@ mod units;
 mod view;
 mod weights;
 
-pub use error::{ConvertError, UnsupportedNode};
+pub use crate::unsupported::UnsupportedNode;
+pub use error::ConvertError;
 pub use report::{LayerReport, MacCount, Precision, Report, WeightBytes};
 
 use crate::{

@@ -19,6 +19,7 @@ use crate::graph::{BinaryOp, DataType, Graph, Node, Op, UnaryOp, ValueId};
 use super::{
     ConvertError,
     chain::uniform_constant,
+    describe::describe_source,
     facts::non_negative,
     rewrite::{Visited, replace_uses, rewrite_nodes},
 };
@@ -45,6 +46,7 @@ pub(super) fn canonicalise_signs(graph: &mut Graph) -> Result<HashSet<ValueId>, 
             return Err(ConvertError::NonNegativeSign {
                 node: node.name.clone(),
                 input: graph.value_name(x).to_owned(),
+                origin: describe_source(graph, x),
             });
         }
         ambiguous.insert(node.output());
