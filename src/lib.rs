@@ -58,6 +58,7 @@ pub mod import;
 pub mod program;
 pub mod reference;
 pub mod runtime;
+mod unsupported;
 pub mod vision;
 
 pub use bnn_kernels::{Isa, IsaError};

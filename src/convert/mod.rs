@@ -17,6 +17,7 @@
 
 mod chain;
 mod clean;
+mod describe;
 mod error;
 mod exchange;
 mod expand;
@@ -35,8 +36,9 @@ mod units;
 mod view;
 mod weights;
 
-pub use error::{ConvertError, UnsupportedNode};
-pub use report::{LayerReport, MacCount, Report};
+pub use crate::unsupported::UnsupportedNode;
+pub use error::ConvertError;
+pub use report::{LayerReport, MacCount, Precision, Report, WeightBytes};
 pub use trace::{Elements, Trace, TracedValue};
 pub(crate) use weights::binary_weights;
 
