@@ -1,5 +1,6 @@
 //! `bnn-convert`: trained networks to `.bnn` files.
 
+mod layer_check;
 mod preprocessing;
 mod report;
 
@@ -22,6 +23,7 @@ use bnn::{
     program::{Metadata, Program},
 };
 use clap::Parser;
+use layer_check::{LayerArguments, LayerCheck, Subjects};
 use preprocessing::PreprocessingArguments;
 use report::Document;
 use std::{
@@ -68,6 +70,8 @@ struct Arguments {
     verify: Option<PathBuf>,
     #[command(flatten)]
     strictness: Strictness,
+    #[command(flatten)]
+    layers: LayerArguments,
     /// Write what became of each layer
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
@@ -107,7 +111,10 @@ fn run() -> Result<()> {
     let preprocessing = arguments.preprocessing.resolve(first_input)?;
     let metadata = Metadata { preprocessing, labels, ..Metadata::default() };
     let options = ConvertOptions { strict: arguments.strict, f16: arguments.f16, metadata };
-    let Conversion { program, report } = convert(graph, &options).map_err(|error| {
+    // The conversion takes the graph apart.
+    let original = arguments.layers.verify_layers.then(|| graph.clone());
+    let converted = convert(graph, &options);
+    let Conversion { program, report, trace } = converted.map_err(|error| {
         Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
     })?;
     if let Some(path) = &arguments.labels {
@@ -124,35 +131,60 @@ fn run() -> Result<()> {
         Some(golden) => Some(verify(&arguments, &bytes, golden)?),
         None => None,
     };
-    if let Some(verification) = verification.as_ref().filter(|verification| !verification.passed) {
-        remove_stale(&arguments.output)?;
-        if !arguments.json {
-            verification.write(&mut output, style)?;
-            output.flush()?;
-        }
-        return verification.check();
-    }
-    write_model(&arguments.output, &program)?;
-
+    let layers = match &original {
+        Some(graph) => Some(arguments.layers.check(&Subjects {
+            graph,
+            trace: &trace,
+            bytes: &bytes,
+            model_name: &arguments.output.display().to_string(),
+            golden: arguments.verify.as_deref().zip(golden.as_ref()),
+        })?),
+        None => None,
+    };
     let document = Document {
         output: arguments.output.display().to_string(),
         bytes: bytes.len() as u64,
         input_bytes,
         report: &report,
         verification: verification.as_ref(),
+        layer_comparison: layers.as_ref(),
     };
-    if let Some(path) = &arguments.report {
-        let mut json = serde_json::to_vec_pretty(&document)
-            .map_err(|error| Failure::new(Status::Other, error))?;
-        json.push(b'\n');
-        files::write(path, &json)?;
+    let passed = verification.as_ref().is_none_or(|verification| verification.passed)
+        && layers.as_ref().is_none_or(LayerCheck::passed);
+    if !passed {
+        remove_stale(&arguments.output)?;
+        // Where the layers were compared, the document says what is wrong.
+        if layers.is_some() {
+            write_report(arguments.report.as_deref(), &document)?;
+        }
+        if arguments.json {
+            if layers.is_some() {
+                output.json(&document)?;
+            }
+        } else {
+            document.write_verification(&mut output, style)?;
+        }
+        output.flush()?;
+        verification.as_ref().map_or(Ok(()), Verification::check)?;
+        return layers.as_ref().map_or(Ok(()), LayerCheck::check);
     }
+    write_model(&arguments.output, &program)?;
+    write_report(arguments.report.as_deref(), &document)?;
     if arguments.json {
         output.json(&document)?;
     } else {
         document.write(&mut output, style)?;
     }
     output.flush()
+}
+
+/// Writes the document where it is asked for.
+fn write_report(path: Option<&Path>, document: &Document<'_>) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let mut json =
+        serde_json::to_vec_pretty(document).map_err(|error| Failure::new(Status::Other, error))?;
+    json.push(b'\n');
+    files::write(path, &json)
 }
 
 /// Checks what can be seen from the paths alone, and returns the length of the input.
