@@ -19,6 +19,7 @@ use crate::graph::{BinaryOp, DataType, Graph, Node, Op, UnaryOp, ValueId};
 use super::{
     ConvertError,
     chain::uniform_constant,
+    clean::drop_dead_nodes,
     facts::non_negative,
     rewrite::{Visited, replace_uses, rewrite_nodes},
 };
@@ -34,6 +35,8 @@ pub(super) fn canonicalise_signs(graph: &mut Graph) -> Result<HashSet<ValueId>, 
             .or_else(|| step_of_double_sign(graph, visited, node))
             .or_else(|| step_of_bipolar_quant(graph, node))
     });
+    // The inner one of two signs is not read any more, so what it says at zero does not matter.
+    drop_dead_nodes(graph);
     let mut ambiguous = HashSet::new();
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
