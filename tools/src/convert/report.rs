@@ -1,6 +1,6 @@
 //! What the conversion did, as a document and as a table.
 
-use super::remarks;
+use super::{layer_check::LayerCheck, remarks};
 use crate::{
     exit::Result,
     output::Output,
@@ -26,6 +26,9 @@ pub(super) struct Document<'a> {
     /// The comparison with golden outputs, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verification: Option<&'a Verification>,
+    /// The comparison with the float graph, if there was one: every tensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) layer_comparison: Option<&'a LayerCheck>,
 }
 
 impl Document<'_> {
@@ -45,9 +48,7 @@ impl Document<'_> {
                 output.line(format_args!("{}: {}", style.bold(what), printable(&remark.text())))?;
             }
         }
-        if let Some(verification) = self.verification {
-            verification.write(output, style)?;
-        }
+        self.write_verification(output, style)?;
         output.line(format_args!(
             "{}: {}, from {} ({:.1} times smaller)",
             style.bold(&printable(&self.output)),
@@ -55,6 +56,17 @@ impl Document<'_> {
             terminal::bytes(self.input_bytes),
             self.input_bytes as f64 / self.bytes.max(1) as f64
         ))
+    }
+
+    /// Writes what was verified, if anything was.
+    pub(super) fn write_verification(&self, output: &mut Output, style: Style) -> Result<()> {
+        if let Some(verification) = self.verification {
+            verification.write(output, style)?;
+        }
+        if let Some(layers) = self.layer_comparison {
+            layers.write(output, style)?;
+        }
+        Ok(())
     }
 
     fn table(&self) -> Table {
