@@ -735,6 +735,49 @@ fn one_channel_maps_are_joined() {
     assert_eq!(conversion.report.binary_layers, 2);
 }
 
+/// Operators that are taken apart into steps that are there.
+#[test]
+fn composite_operators_are_expanded() {
+    let cases: [(Op, usize); 5] = [
+        (Op::Unary(UnaryOp::HardSwish), 8),
+        (Op::Unary(UnaryOp::Elu { alpha: 0.75 }), 8),
+        (Op::DepthToSpace { block: 2, column_row_depth: false }, 2),
+        (Op::DepthToSpace { block: 2, column_row_depth: true }, 2),
+        (Op::DepthToSpace { block: 1, column_row_depth: true }, 8),
+    ];
+    for (op, channels) in cases {
+        let mut n = Network::new(4);
+        let x = n.graph.add_input("x", vec![1, 5, 4, 3]);
+        let x = n.scalar(BinaryOp::Mul, x, 4.0);
+        let x = n.sign_conv(x, 5, 8, conv(3, 1, 1));
+        let x = n.op(op, &[x]);
+        let x = n.step(x);
+        let y = n.sign_conv(x, channels, 3, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 1);
+    }
+}
+
+/// `x * sigmoid(x)` behind a layer: the layer's own step cannot read what it is about to write.
+#[test]
+fn a_step_does_not_read_its_own_result() {
+    for behind in [false, true] {
+        let mut n = Network::new(6);
+        let x = n.graph.add_input("x", vec![1, 3, 5, 4]);
+        let x = n.float_conv(x, 3, 6, conv(3, 1, 1));
+        let gate = n.unary(UnaryOp::Sigmoid, x);
+        let x = if behind {
+            n.binary(BinaryOp::Mul, gate, x)
+        } else {
+            n.binary(BinaryOp::Mul, x, gate)
+        };
+        let x = n.step(x);
+        let y = n.sign_conv(x, 6, 3, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 1);
+    }
+}
+
 /// The type of a condition survives being moved about: the cast that makes floats of it stays.
 #[test]
 fn truth_values_are_moved_before_they_are_cast() {
@@ -836,10 +879,11 @@ fn unsupported_operators_are_named_all_at_once() {
     let mut n = Network::new(1);
     let x = n.graph.add_input("x", vec![1, 4, 4, 4]);
     let a = n.op(Op::ArgMax { axis: 1, keep_dims: true }, &[x]);
-    let b = n.op(Op::DepthToSpace { block: 2, column_row_depth: false }, &[x]);
+    let truth = n.op(Op::Cast { to: bnn::graph::DataType::I64 }, &[x]);
+    let b = n.op(Op::Cast { to: bnn::graph::DataType::F32 }, &[truth]);
     n.graph.outputs.extend([a, b]);
     let error = convert(n.graph, &ConvertOptions::default()).unwrap_err();
     let ConvertError::Unsupported { nodes } = &error else { panic!("{error}") };
-    assert_eq!(nodes.len(), 2);
+    assert_eq!(nodes.len(), 3);
     assert!(!error.to_string().contains('\n'));
 }

@@ -12,6 +12,8 @@
 //!    transpositions and reshapes dissolve into views (`view`); what follows a layer (`chain`)
 //!    becomes its epilogue, or, where it leads to a sign, a threshold found by search (`threshold`).
 
+mod blocks;
+mod broadcast;
 mod chain;
 mod clean;
 mod error;
@@ -67,9 +69,12 @@ pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion,
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
     let ambiguous_signs = signs::canonicalise_signs(&mut graph, &shapes)?;
+    blocks::unfold_blocks(&mut graph, &shapes);
     expand::expand_compound_operators(&mut graph, &shapes);
     units::canonicalise_units(&mut graph);
     pads::move_pads_behind_steps(&mut graph);
+    let shapes = fold::fold_constants(&mut graph)?;
+    broadcast::repeat_before_constants(&mut graph, &shapes);
     let shapes = fold::fold_constants(&mut graph)?;
     exchange::exchange_signs(&mut graph, &shapes);
     let shapes = fold::fold_constants(&mut graph)?;
