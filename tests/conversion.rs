@@ -5,6 +5,7 @@
 
 use bnn::{
     Isa, Model, SessionOptions,
+    compare::compare_layers,
     convert::{Conversion, ConvertError, ConvertOptions, convert},
     graph::{
         BinaryOp, ConvAttributes, Graph, Op, PoolAttributes, QuantAttributes, ReduceKind,
@@ -236,6 +237,10 @@ fn check(mut network: Network, output: ValueId, agreement: Agreement) -> Convers
             }
         }
     }
+    let rows = [vec![network.random.floats(shape.iter().product())]];
+    let options = SessionOptions::default();
+    let comparison = compare_layers(&graph, &conversion.trace, &model, &rows, &options).unwrap();
+    assert!(comparison.passed, "{:#?}", comparison.first_failure());
     conversion
 }
 
@@ -809,6 +814,9 @@ fn sign_of_relu_is_refused() {
     n.graph.outputs.push(y);
     let error = convert(n.graph, &ConvertOptions::default()).unwrap_err();
     assert!(matches!(error, ConvertError::NonNegativeSign { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("the output of MaxPool '"), "{message}");
+    assert!(message.contains("never negative behind Relu '"), "{message}");
 }
 
 /// Ternary weights stay float, and the report says why.
@@ -875,6 +883,23 @@ fn folded_and_unfolded_networks_pack_alike() {
 }
 
 #[test]
+fn nodes_that_cannot_be_lowered_are_named_all_at_once() {
+    let mut n = Network::new(1);
+    let x = n.graph.add_input("x", vec![1, 4, 4, 4]);
+    let y = n.unary(UnaryOp::Relu, x);
+    // Nothing is said of what only needs the result of another one.
+    let first = n.binary(BinaryOp::Equal, x, y);
+    let behind = n.binary(BinaryOp::Equal, first, y);
+    let second = n.binary(BinaryOp::Equal, y, x);
+    n.graph.outputs.extend([behind, second]);
+    let error = convert(n.graph, &ConvertOptions::default()).unwrap_err();
+    let ConvertError::Unsupported { nodes } = &error else { panic!("{error}") };
+    assert_eq!(nodes.len(), 2, "{error}");
+    assert_ne!(nodes[0].node, nodes[1].node);
+    assert!(error.to_string().contains("and 1 more like it"), "{error}");
+}
+
+#[test]
 fn unsupported_operators_are_named_all_at_once() {
     let mut n = Network::new(1);
     let x = n.graph.add_input("x", vec![1, 4, 4, 4]);
@@ -885,5 +910,9 @@ fn unsupported_operators_are_named_all_at_once() {
     let error = convert(n.graph, &ConvertOptions::default()).unwrap_err();
     let ConvertError::Unsupported { nodes } = &error else { panic!("{error}") };
     assert_eq!(nodes.len(), 3);
-    assert!(!error.to_string().contains('\n'));
+    let message = error.to_string();
+    assert!(!message.contains('\n'));
+    for part in ["3 nodes", "ArgMax of [1, 4, 4, 4]", "Cast of", "end the network at"] {
+        assert!(message.contains(part), "no {part:?} in {message}");
+    }
 }

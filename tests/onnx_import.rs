@@ -870,7 +870,7 @@ fn all_nodes_that_are_not_supported_are_named_at_once() {
     assert!(nodes[1].reason.contains("`then_branch` is a graph"));
     let message = ImportError::Unsupported(nodes).to_string();
     assert!(
-        message.starts_with("3 nodes are not supported: `the LSTM` (LSTM of [1, 2])"),
+        message.starts_with("3 nodes are not supported: 1) `the LSTM` (LSTM of [1, 2])"),
         "{message}"
     );
 }

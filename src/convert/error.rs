@@ -1,15 +1,7 @@
 //! Why a network cannot be converted.
 
+use crate::unsupported::{UnsupportedNode, list};
 use thiserror::Error;
-
-/// A node that the engine cannot run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnsupportedNode {
-    /// Name of the node.
-    pub node: String,
-    /// What it is and why it cannot run.
-    pub reason: String,
-}
 
 /// Why a network cannot be converted. Every message is one line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -24,21 +16,23 @@ pub enum ConvertError {
         reason: String,
     },
     /// Operators, layouts or shapes that the engine has no step for; all of them at once.
-    #[error("{} not supported: {}", if nodes.len() == 1 { "a node is".to_owned() } else { format!("{} nodes are", nodes.len()) }, list(nodes))]
+    #[error("{}", list(nodes))]
     Unsupported {
         /// The nodes.
         nodes: Vec<UnsupportedNode>,
     },
     /// A `Sign` of values that are never negative.
     #[error(
-        "node '{node}': the sign of '{input}', which is never negative, would be 0 or +1; this is a \
-         {{0, 1}} activation, write it as a comparison with its threshold"
+        "node '{node}': the sign of '{input}' ({origin}) would be 0 or +1; this is a {{0, 1}} \
+         activation, write it as a comparison with its threshold"
     )]
     NonNegativeSign {
         /// Name of the node.
         node: String,
         /// Name of its operand.
         input: String,
+        /// What the operand is, in words.
+        origin: String,
     },
     /// `--strict` turned a warning into an error.
     #[error("refused under strict conversion: {warning}")]
@@ -49,10 +43,4 @@ pub enum ConvertError {
     /// The network is larger than the engine's limits.
     #[error("the network is too large: {0}")]
     TooLarge(String),
-}
-
-fn list(nodes: &[UnsupportedNode]) -> String {
-    let entries: Vec<String> =
-        nodes.iter().map(|n| format!("node '{}' ({})", n.node, n.reason)).collect();
-    entries.join("; ")
 }

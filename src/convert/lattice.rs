@@ -102,7 +102,7 @@ impl Known {
         let lowest = ((self.low - offset) / scale - TOLERANCE * MOST_LEVELS).ceil();
         let highest = ((self.high - offset) / scale + TOLERANCE * MOST_LEVELS).floor();
         let levels = highest - lowest + 1.0;
-        (steps.is_finite() && (2.0..=MOST_LEVELS).contains(&levels)).then(|| Code {
+        (steps.is_finite() && (2.0..=MOST_LEVELS).contains(&levels)).then_some(Code {
             scale,
             offset: offset + lowest * scale,
             highest: (levels - 1.0) as u32,

@@ -11,11 +11,15 @@
 //!    those whose inputs take a few evenly spaced ones (`lattice`), plane by plane;
 //!    transpositions and reshapes dissolve into views (`view`); what follows a layer (`chain`)
 //!    becomes its epilogue, or, where it leads to a sign, a threshold found by search (`threshold`).
+//!
+//! What the buffers of the program hold is recorded on the way (`trace`), so that
+//! [`compare`](crate::compare) can hold it against the graph as it was imported.
 
 mod blocks;
 mod broadcast;
 mod chain;
 mod clean;
+mod describe;
 mod error;
 mod exchange;
 mod expand;
@@ -29,15 +33,19 @@ mod report;
 mod rewrite;
 mod signs;
 mod threshold;
+mod trace;
 mod units;
 mod view;
 mod weights;
 
-pub use error::{ConvertError, UnsupportedNode};
-pub use report::{LayerReport, MacCount, Report};
+pub use crate::unsupported::UnsupportedNode;
+pub use error::ConvertError;
+pub use report::{LayerReport, MacCount, Precision, Report, WeightBytes};
+pub use trace::{Elements, Trace, TracedValue};
+pub(crate) use weights::binary_weights;
 
 use crate::{
-    graph::Graph,
+    graph::{Graph, Op},
     program::{Metadata, Program},
 };
 
@@ -59,6 +67,8 @@ pub struct Conversion {
     pub program: Program,
     /// What became of each layer.
     pub report: Report,
+    /// Which values of the graph the program computes, and where.
+    pub trace: Trace,
 }
 
 /// Converts a network.
@@ -66,6 +76,7 @@ pub struct Conversion {
 /// # Errors
 /// [`ConvertError`], naming the nodes that cannot be converted and why.
 pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion, ConvertError> {
+    let originals = graph.values.len();
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
     let ambiguous_signs = signs::canonicalise_signs(&mut graph, &shapes)?;
@@ -79,7 +90,13 @@ pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion,
     exchange::exchange_signs(&mut graph, &shapes);
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
-    let conversion = lower::lower(&graph, options, &ambiguous_signs)?;
+    let mut conversion = lower::lower(&graph, options, &ambiguous_signs)?;
+    let trace = &mut conversion.trace;
+    trace.values.retain(|traced| traced.value.index() < originals);
+    // The inner one of two signs, say, is recognised too but plays no part.
+    let live_steps = graph.nodes.iter().filter(|node| matches!(node.op, Op::Step { .. }));
+    let is_ambiguous = |id: &crate::graph::ValueId| ambiguous_signs.contains(id);
+    trace.signs = live_steps.map(|node| node.output()).filter(is_ambiguous).collect();
     if options.strict
         && let Some(warning) = conversion.report.warnings.first()
     {

@@ -19,6 +19,7 @@ use super::{
     ConvertError,
     chain::uniform_constant,
     clean::drop_dead_nodes,
+    describe::describe_source,
     facts::non_negative,
     pieces::{Functions, TwoPieces, running_operand},
     rewrite::{Visited, replace_uses, rewrite_nodes},
@@ -64,6 +65,7 @@ pub(super) fn canonicalise_signs(
             return Err(ConvertError::NonNegativeSign {
                 node: node.name.clone(),
                 input: graph.value_name(x).to_owned(),
+                origin: describe_source(graph, x),
             });
         }
         ambiguous.insert(node.output());

@@ -69,6 +69,23 @@ pub fn layers(program: &Program) -> Vec<Layer> {
         .collect()
 }
 
+/// The maps that a step reads and writes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Maps that it reads, its main operand first.
+    pub reads: Vec<BufferId>,
+    /// Maps that it writes.
+    pub writes: Vec<BufferId>,
+}
+
+impl Flow {
+    /// Of a step.
+    pub fn of(kind: &StepKind) -> Self {
+        let Parts { reads, writes, .. } = Parts::of(kind);
+        Self { reads, writes }
+    }
+}
+
 /// Multiply-accumulates of all layers.
 pub fn total_macs(layers: &[Layer]) -> Macs {
     let sum = |binary| layers.iter().filter(|l| l.binary == binary).map(|l| l.macs).sum();

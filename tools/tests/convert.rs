@@ -28,8 +28,13 @@ fn converts_and_reports() {
             "macs",
             "warnings",
             "notes",
+            "weight_bytes",
+            "weight_only_layers",
         ],
     );
+    let weight_bytes = serde_json::json!({ "before": 2 * 9 * 4, "after": 9 * 4 + 8 });
+    assert_eq!(document["weight_bytes"], weight_bytes);
+    assert_eq!(document["weight_only_layers"], 0);
     assert_eq!(document["output"], output.to_str().unwrap());
     assert_eq!(document["bytes"], std::fs::metadata(&output).unwrap().len());
     assert_eq!(document["input_bytes"], network(Variant::default()).len());
@@ -72,6 +77,77 @@ fn the_table_names_layers_and_reasons() {
     assert!(!text.contains('\x1b'), "no colours into a pipe");
     for part in ["stem", "match", "total", "no: ", "1 binary and 1 float layers", "out.bnn"] {
         assert!(text.contains(part), "no {part:?} in {text}");
+    }
+}
+
+/// Converts a variant and returns the page about it.
+fn page(scratch: &Scratch, variant: Variant) -> String {
+    let report = scratch.path("report.HTML");
+    let mut command = convert();
+    command.arg(scratch.onnx(variant)).arg("-o").arg(scratch.path("out.bnn"));
+    command.arg("--labels").arg(scratch.labels()).arg("--report").arg(&report);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    std::fs::read_to_string(report).unwrap()
+}
+
+/// The tags of a page in order, each checked to be closed by its own end; text must hold no `<`.
+fn tags(page: &str) -> Vec<String> {
+    let body = page.strip_prefix("<!DOCTYPE html>").unwrap();
+    let (mut open, mut tags) = (Vec::new(), Vec::new());
+    for part in body.split('<').skip(1) {
+        let (tag, text) = part.split_once('>').expect("a tag that ends");
+        let name = tag.trim_end_matches('/').split_whitespace().next().unwrap();
+        if let Some(closed) = name.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed), "</{closed}> closes something else");
+        } else {
+            assert_eq!(tag.matches('"').count() % 2, 0, "quotes in <{tag}>");
+            if !tag.ends_with('/') && name != "meta" {
+                open.push(name);
+            }
+            tags.push(tag.to_owned());
+        }
+        assert!(!text.contains('>') || name == "style", "a stray > in {text:?}");
+    }
+    assert!(open.is_empty(), "{open:?} are not closed");
+    tags
+}
+
+#[test]
+fn the_page_is_whole_and_names_every_layer() {
+    let page = page(&Scratch::new(), Variant::default());
+    let tags = tags(&page);
+    let count = |wanted: &str| tags.iter().filter(|tag| tag.starts_with(wanted)).count();
+    assert_eq!(count("svg"), 1);
+    assert_eq!((count("tr class=\"binary\""), count("tr class=\"float\"")), (1, 1));
+    for text in [
+        "<h1>out</h1>",
+        "<code>stem</code>",
+        "<code>match</code>",
+        "4x4x3 → 4x4x3",
+        "1 binary, 1 float",
+        "<span class=\"verdict\">yes</span>",
+        "<span class=\"verdict\">no</span>: ",
+        "prefers-color-scheme: dark",
+    ] {
+        assert!(page.contains(text), "no {text:?}");
+    }
+    for outside in ["<script", "<link", "<img", "@import", "url(", " src="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let addresses = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(!addresses.contains("http://") && !addresses.contains("https://"));
+}
+
+#[test]
+fn names_stay_text_on_the_page() {
+    let suffix = "<script>alert('1')</script>\"&amp;\u{202e}";
+    let page = page(&Scratch::new(), Variant { suffix, ..Variant::default() });
+    let tags = tags(&page);
+    assert!(tags.iter().all(|tag| !tag.starts_with("script")));
+    let escaped = "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&quot;&amp;amp;\\u{202e}";
+    for layer in ["stem", "match"] {
+        assert!(page.contains(&format!("<code>{layer}{escaped}</code>")), "{layer}");
     }
 }
 

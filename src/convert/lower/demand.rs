@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Graph, Node, Op, ValueId};
+use crate::graph::{Graph, Node, Op};
 
 use super::planes::{Planes, planes};
 use crate::convert::{
     chain::{channel_operations, uniform_constant},
+    describe::describe_source,
     facts::Levels,
     lattice::codes,
     view::View,
@@ -91,7 +92,6 @@ impl Demand {
     }
 
     fn find_binary_layers(&mut self, graph: &Graph) {
-        let producers = graph.producers();
         for (index, node) in graph.nodes.iter().enumerate() {
             let Some(kind) = layer_kind(graph, node) else { continue };
             let Some(weights) = node.input(1).and_then(|id| graph.constant(id)) else { continue };
@@ -114,9 +114,8 @@ impl Demand {
                     self.multi.insert(index, weights);
                 }
                 Ok(weights) => {
-                    let source = node
-                        .input(0)
-                        .map_or_else(String::new, |id| describe_source(graph, &producers, id));
+                    let source =
+                        node.input(0).map_or_else(String::new, |id| describe_source(graph, id));
                     let mut reason = format!("the input is not two-valued: it is {source}");
                     if weights.centred() {
                         reason.push_str("; its weights are stored as bits");
@@ -223,24 +222,6 @@ fn elementwise_levels(graph: &Graph, node: &Node, levels: &[Option<Levels>]) -> 
     before.through(&operations)
 }
 
-/// What a tensor is, in words.
-fn describe_source(graph: &Graph, producers: &[Option<usize>], value: ValueId) -> String {
-    match producers[value.index()].map(|index| &graph.nodes[index]) {
-        Some(node) => format!("the output of {} '{}'", op_name(&node.op), node.name),
-        None => format!("the input '{}' of the network", graph.value_name(value)),
-    }
-}
-
-/// The name of an operator as a reader of the graph knows it.
-pub(super) fn op_name(op: &Op) -> String {
-    let text = match op {
-        Op::Unary(unary) => format!("{unary:?}"),
-        Op::Binary(binary) => format!("{binary:?}"),
-        other => format!("{other:?}"),
-    };
-    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,11 +241,5 @@ mod tests {
         let levels = two_valued(&graph);
         assert_eq!(levels[scaled.index()], Some(Levels { low: 1.0, high: -3.0 }));
         assert_eq!(levels[squared.index()], None);
-    }
-
-    #[test]
-    fn operators_are_named_as_in_the_file() {
-        assert_eq!(op_name(&Op::Softmax { axis: 1 }), "Softmax");
-        assert_eq!(op_name(&Op::Binary(BinaryOp::Mul)), "Mul");
     }
 }

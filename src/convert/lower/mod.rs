@@ -12,24 +12,28 @@ mod layer;
 mod movement;
 mod planes;
 mod pool;
+mod trace;
 
 use std::collections::{HashMap, HashSet};
 
 use super::{
     Conversion, ConvertError, ConvertOptions, UnsupportedNode,
     chain::channel_operations,
+    describe::op_name,
     facts::Levels,
     fold::shapes_of,
     pads::pad_amounts,
     report::{LayerReport, Notes, Report},
+    trace::Trace,
     view::{MapSize, View},
 };
 use crate::{
     graph::{Graph, Node, Op, ValueId},
     program::{BufferId, BufferKind, PadValue, Port, StepKind},
+    unsupported::nearest,
 };
 use builder::Builder;
-use demand::{Demand, op_name};
+use demand::Demand;
 
 pub(super) use demand::is_structural;
 
@@ -133,13 +137,13 @@ pub(super) fn lower(
     lowering.builder.program.name.clone_from(&graph.name);
     lowering.builder.program.metadata = options.metadata.clone();
     lowering.place_inputs()?;
-    for index in 0..graph.nodes.len() {
-        lowering.lower_node(index)?;
-    }
+    lowering.lower_nodes()?;
     lowering.place_outputs()?;
+    let mut values = lowering.traced_values();
     let mut program = lowering.builder.program;
-    drop_unread_buffers(&mut program);
-    Ok(Conversion { program, report: Report::new(lowering.layers, lowering.notes) })
+    trace::renumber(&mut values, &drop_unread_buffers(&mut program));
+    let trace = Trace { values, signs: Vec::new(), f16: options.f16 };
+    Ok(Conversion { program, report: Report::new(lowering.layers, lowering.notes), trace })
 }
 
 impl<'a> Lowering<'a> {
@@ -152,12 +156,21 @@ impl<'a> Lowering<'a> {
     }
 
     fn unsupported(&self, index: usize, reason: impl Into<String>) -> ConvertError {
-        let node = self.node(index);
         ConvertError::Unsupported {
-            nodes: vec![UnsupportedNode {
-                node: node.name.clone(),
-                reason: format!("{}: {}", op_name(&node.op), reason.into()),
-            }],
+            nodes: vec![self.unsupported_node(self.node(index), reason.into())],
+        }
+    }
+
+    fn unsupported_node(&self, node: &Node, reason: String) -> UnsupportedNode {
+        let op = op_name(&node.op);
+        let shape = |id: &Option<ValueId>| Some(self.shape((*id)?).to_vec());
+        UnsupportedNode {
+            node: node.name.clone(),
+            input_shapes: node.inputs.iter().map(shape).collect(),
+            reason,
+            nearest: nearest::listed(&op),
+            op,
+            domain: String::new(),
         }
     }
 
@@ -187,16 +200,7 @@ impl<'a> Lowering<'a> {
                     | Op::BipolarQuant => "the engine has no step for it on data",
                     _ => return None,
                 };
-                let inputs: Vec<String> = node
-                    .inputs
-                    .iter()
-                    .flatten()
-                    .map(|id| format!("{:?}", self.shape(*id)))
-                    .collect();
-                Some(UnsupportedNode {
-                    node: node.name.clone(),
-                    reason: format!("{} on {}: {reason}", op_name(&node.op), inputs.join(", ")),
-                })
+                Some(self.unsupported_node(node, reason.to_owned()))
             })
             .collect();
         if nodes.is_empty() { Ok(()) } else { Err(ConvertError::Unsupported { nodes }) }
@@ -403,6 +407,36 @@ impl<'a> Lowering<'a> {
         false
     }
 
+    /// Lowers all nodes. Where one is not supported, those that need its results are passed over, and
+    /// the others tried, so that everything that is not supported is told at once.
+    fn lower_nodes(&mut self) -> Result<(), ConvertError> {
+        let mut unsupported: Vec<UnsupportedNode> = Vec::new();
+        let mut missing: HashSet<ValueId> = HashSet::new();
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            let outcome = if node.inputs.iter().flatten().any(|id| missing.contains(id)) {
+                Ok(false)
+            } else {
+                self.lower_node(index).map(|()| true)
+            };
+            match outcome {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(ConvertError::Unsupported { nodes }) => {
+                    // A step may grow into a node that is tried again by itself.
+                    let new = nodes.into_iter().filter(|node| !unsupported.contains(node));
+                    unsupported.extend(new.collect::<Vec<_>>());
+                }
+                Err(error) => return Err(error),
+            }
+            missing.extend(&node.outputs);
+        }
+        if unsupported.is_empty() {
+            Ok(())
+        } else {
+            Err(ConvertError::Unsupported { nodes: unsupported })
+        }
+    }
+
     fn lower_node(&mut self, index: usize) -> Result<(), ConvertError> {
         if self.done[index] {
             return Ok(());
@@ -475,8 +509,8 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// Renumbers buffers so that none is left that no step and no caller touches.
-fn drop_unread_buffers(program: &mut crate::program::Program) {
+/// Renumbers buffers so that none is left that no step and no caller touches; returns the new ids.
+fn drop_unread_buffers(program: &mut crate::program::Program) -> Vec<Option<BufferId>> {
     let mut used = vec![false; program.buffers.len()];
     for port in program.inputs.iter().chain(&program.outputs) {
         used[port.buffer.index()] = true;
@@ -500,6 +534,9 @@ fn drop_unread_buffers(program: &mut crate::program::Program) {
     for port in program.inputs.iter_mut().chain(&mut program.outputs) {
         rename(&mut port.buffer);
     }
+    let ids = renumbered.iter().zip(&used).map(|(&id, &used)| used.then_some(BufferId(id)));
+    let ids = ids.collect();
     let mut used = used.into_iter();
     program.buffers.retain(|_| used.next().unwrap_or(true));
+    ids
 }

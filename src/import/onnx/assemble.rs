@@ -1,7 +1,7 @@
 //! From a decoded file to a graph.
 
 use super::ImportOptions;
-use super::error::{ImportError, UnsupportedNode};
+use super::error::ImportError;
 use super::node::{Fault, NodeContext, node_name};
 use super::operators;
 use super::order::execution_order;
@@ -9,7 +9,8 @@ use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Tensor
 use super::{inputs, tensor};
 use crate::graph::shape::shape_range;
 use crate::graph::{DataType, Graph, Node, Op, Tensor, ValueId, infer_shapes, result_type};
-use crate::reference::evaluate_node;
+use crate::reference::evaluate_constant_node;
+use crate::unsupported::{UnsupportedNode, nearest};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -210,12 +211,19 @@ impl<'a> Assembly<'a> {
                 Ok(()) => {}
                 Err(Fault::Unsupported(reason)) => {
                     let shape = |operand: &Option<ValueId>| self.shape(operand.as_ref()?);
+                    let domain = node.domain.clone().unwrap_or_default();
+                    // Where the operator is known, the reason says what about the node is not.
+                    let nearest = match rule {
+                        Some(_) => nearest::listed(op_type(node)),
+                        None => Some(nearest::guessed(&domain, op_type(node))),
+                    };
                     unsupported.push(UnsupportedNode {
                         node: node_name(node),
                         op: op_type(node).to_owned(),
-                        domain: node.domain.clone().unwrap_or_default(),
+                        domain,
                         input_shapes: operands.iter().map(shape).collect(),
                         reason,
+                        nearest,
                     });
                 }
                 Err(Fault::Invalid(reason)) => {
@@ -364,7 +372,7 @@ impl<'a> Assembly<'a> {
         if !all_known || !shapes.iter().all(small) {
             return Ok(unknown);
         }
-        let results = evaluate_node(node, constants)
+        let results = evaluate_constant_node(node, constants)
             .map_err(|error| Fault::Import(ImportError::Evaluation(error)))?;
         Ok(results.into_iter().map(Some).collect())
     }

@@ -2,7 +2,7 @@
 
 use crate::graph::ShapeError;
 use crate::reference::EvaluationError;
-use std::fmt;
+use crate::unsupported::{UnsupportedNode, list};
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -99,43 +99,4 @@ pub enum ImportError {
     /// Some nodes are well-formed but cannot be expressed.
     #[error("{}", list(.0))]
     Unsupported(Vec<UnsupportedNode>),
-}
-
-/// A node that cannot be expressed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnsupportedNode {
-    /// Its name.
-    pub node: String,
-    /// Its operator.
-    pub op: String,
-    /// Domain of the operator; empty for ONNX's own.
-    pub domain: String,
-    /// Shapes of its operands, where they are known.
-    pub input_shapes: Vec<Option<Vec<usize>>>,
-    /// What about it is not supported.
-    pub reason: String,
-}
-
-impl fmt::Display for UnsupportedNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` (", self.node)?;
-        if !self.domain.is_empty() {
-            write!(f, "{}.", self.domain)?;
-        }
-        write!(f, "{} of ", self.op)?;
-        for (index, shape) in self.input_shapes.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            match shape {
-                Some(shape) => write!(f, "{separator}{shape:?}")?,
-                None => write!(f, "{separator}[?]")?,
-            }
-        }
-        write!(f, "): {}", self.reason)
-    }
-}
-
-fn list(nodes: &[UnsupportedNode]) -> String {
-    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-    let are = if nodes.len() == 1 { "node is" } else { "nodes are" };
-    format!("{} {are} not supported: {}", nodes.len(), nodes.join("; "))
 }

@@ -20,7 +20,8 @@ mod order;
 mod proto;
 mod tensor;
 
-pub use error::{ImportError, UnsupportedNode};
+pub use crate::unsupported::UnsupportedNode;
+pub use error::ImportError;
 
 use crate::graph::Graph;
 use prost::Message;

@@ -1,6 +1,11 @@
 //! `bnn-convert`: trained networks to `.bnn` files.
 
+mod blocks;
+mod drawing;
+mod html;
+mod markup;
 mod preprocessing;
+mod remarks;
 mod report;
 
 use crate::{
@@ -68,8 +73,8 @@ struct Arguments {
     verify: Option<PathBuf>,
     #[command(flatten)]
     strictness: Strictness,
-    /// Write what became of each layer
-    #[arg(long, value_name = "FILE.json")]
+    /// Write what became of each layer, for programs or as a page to look at
+    #[arg(long, value_name = "FILE.json|FILE.html")]
     report: Option<PathBuf>,
     /// Print one JSON document instead of a table
     #[arg(long)]
@@ -107,7 +112,7 @@ fn run() -> Result<()> {
     let preprocessing = arguments.preprocessing.resolve(first_input)?;
     let metadata = Metadata { preprocessing, labels, ..Metadata::default() };
     let options = ConvertOptions { strict: arguments.strict, f16: arguments.f16, metadata };
-    let Conversion { program, report } = convert(graph, &options).map_err(|error| {
+    let Conversion { program, report, trace: _ } = convert(graph, &options).map_err(|error| {
         Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
     })?;
     if let Some(path) = &arguments.labels {
@@ -142,10 +147,7 @@ fn run() -> Result<()> {
         verification: verification.as_ref(),
     };
     if let Some(path) = &arguments.report {
-        let mut json = serde_json::to_vec_pretty(&document)
-            .map_err(|error| Failure::new(Status::Other, error))?;
-        json.push(b'\n');
-        files::write(path, &json)?;
+        write_report(path, &document, &program, &arguments.input)?;
     }
     if arguments.json {
         output.json(&document)?;
@@ -155,12 +157,30 @@ fn run() -> Result<()> {
     output.flush()
 }
 
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted))
+}
+
+/// Writes the report in the form that the name of the file asks for.
+fn write_report(
+    path: &Path,
+    document: &Document<'_>,
+    program: &Program,
+    input: &Path,
+) -> Result<()> {
+    if has_extension(path, "html") {
+        let page = html::page(document, program, &input.display().to_string());
+        return files::write(path, page.as_bytes());
+    }
+    let mut json =
+        serde_json::to_vec_pretty(document).map_err(|error| Failure::new(Status::Other, error))?;
+    json.push(b'\n');
+    files::write(path, &json)
+}
+
 /// Checks what can be seen from the paths alone, and returns the length of the input.
 fn check_paths(arguments: &Arguments) -> Result<u64> {
     let Arguments { input, output, report, .. } = arguments;
-    let has_extension = |path: &Path, wanted| {
-        path.extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted))
-    };
     let metadata = fs::metadata(input).map_err(|error| Failure::input(input, error))?;
     if metadata.is_dir() {
         return Err(Failure::input(input, "a folder, expected an ONNX file"));
@@ -174,9 +194,10 @@ fn check_paths(arguments: &Arguments) -> Result<u64> {
     }
     if let Some(report) = report
         && !has_extension(report, "json")
+        && !has_extension(report, "html")
     {
         return Err(Failure::usage(format_args!(
-            "--report {}: expected a name that ends in .json",
+            "--report {}: expected a name that ends in .json or .html",
             report.display()
         )));
     }

@@ -1,5 +1,6 @@
 //! What the conversion did, as a document and as a table.
 
+use super::remarks;
 use crate::{
     exit::Result,
     output::Output,
@@ -7,7 +8,7 @@ use crate::{
     terminal::{self, Style, printable},
     verification::Verification,
 };
-use bnn::convert::Report;
+use bnn::convert::{LayerReport, Precision, Report};
 use serde::Serialize;
 
 /// Everything that is known about one conversion.
@@ -31,18 +32,17 @@ impl Document<'_> {
     /// Writes tables and totals for people.
     pub(super) fn write(&self, output: &mut Output, style: Style) -> Result<()> {
         self.table().write(output, style)?;
-        let Report { binary_layers, float_layers, storage_mbit, macs, warnings, notes, .. } =
-            self.report;
+        let Report { storage_mbit, macs, warnings, notes, .. } = self.report;
         output.line("")?;
         output.line(format_args!(
-            "{binary_layers} binary and {float_layers} float layers, {} binary and {} float MACs an \
-             image, {storage_mbit:.2} Mbit of weights",
+            "{}, {} binary and {} float MACs an image, {storage_mbit:.2} Mbit of weights",
+            layer_counts(self.report),
             terminal::quantity(macs.binary),
             terminal::quantity(macs.float)
         ))?;
         for (what, lines) in [("warning", warnings), ("note", notes)] {
-            for line in lines {
-                output.line(format_args!("{}: {}", style.bold(what), printable(line)))?;
+            for remark in remarks::grouped(lines) {
+                output.line(format_args!("{}: {}", style.bold(what), printable(&remark.text())))?;
             }
         }
         if let Some(verification) = self.verification {
@@ -71,7 +71,6 @@ impl Document<'_> {
             ("binary", Left),
         ]);
         for layer in &self.report.layers {
-            let why_not = layer.reason.as_deref().map_or("no".into(), |why| format!("no: {why}"));
             table.row([
                 layer.name.clone(),
                 layer.kind.clone(),
@@ -81,22 +80,42 @@ impl Document<'_> {
                 layer.bytes_before.to_string(),
                 layer.bytes_after.to_string(),
                 terminal::quantity(layer.macs),
-                if layer.binary { "yes".to_owned() } else { why_not },
+                verdict(layer),
             ]);
         }
-        let sum = |bytes: fn(&bnn::convert::LayerReport) -> usize| {
-            self.report.layers.iter().map(bytes).sum::<usize>().to_string()
-        };
         table.row([
             "total".to_owned(),
             String::new(),
             String::new(),
             String::new(),
             String::new(),
-            sum(|layer| layer.bytes_before),
-            sum(|layer| layer.bytes_after),
+            self.report.weight_bytes.before.to_string(),
+            self.report.weight_bytes.after.to_string(),
             terminal::quantity(self.report.macs.binary + self.report.macs.float),
         ]);
         table
+    }
+}
+
+/// How many layers are binary, and how many are not.
+pub(super) fn layer_counts(report: &Report) -> String {
+    let Report { binary_layers, float_layers, weight_only_layers, .. } = report;
+    let counts = format!("{binary_layers} binary and {float_layers} float layers");
+    match weight_only_layers {
+        0 => counts,
+        some => format!("{counts} ({some} of them with binary weights)"),
+    }
+}
+
+/// Whether a layer is binary, and why not.
+fn verdict(layer: &LayerReport) -> String {
+    let answer = match layer.precision() {
+        Precision::Binary => return "yes".to_owned(),
+        Precision::WeightsOnly => "weights only",
+        Precision::Float => "no",
+    };
+    match &layer.reason {
+        Some(reason) => format!("{answer}: {reason}"),
+        None => answer.to_owned(),
     }
 }

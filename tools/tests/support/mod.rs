@@ -39,6 +39,8 @@ pub struct Variant {
     pub softmax: bool,
     /// A node that no engine for binary networks runs.
     pub unsupported: bool,
+    /// What the names of the layers end in.
+    pub suffix: &'static str,
 }
 
 /// A folder that is removed at the end of the test.
@@ -202,10 +204,15 @@ pub fn network(variant: Variant) -> Vec<u8> {
     let identity: Vec<f32> = (0..9).map(|i| if i % 4 == 0 { 1.0 } else { 0.0 }).collect();
     let patterns: Vec<f32> = (0..9).map(|i| if i % 4 == 0 { 1.0 } else { -1.0 }).collect();
     let mut nodes = vec![
-        node("stem", "Conv", &["image", "stem.weight", "stem.bias"], "compared"),
+        node(
+            &format!("stem{}", variant.suffix),
+            "Conv",
+            &["image", "stem.weight", "stem.bias"],
+            "compared",
+        ),
         node("compare", "GreaterOrEqual", &["compared", "zero"], "is_high"),
         node("sign", "Where", &["is_high", "plus", "minus"], "bits"),
-        node("match", "Conv", &["bits", "match.weight"], "matched"),
+        node(&format!("match{}", variant.suffix), "Conv", &["bits", "match.weight"], "matched"),
         node("mean", "GlobalAveragePool", &["matched"], "means"),
     ];
     let mut flatten = node("flatten", "Flatten", &["means"], "logits");

@@ -1,0 +1,112 @@
+//! Values and operators in the words of somebody who knows the original graph.
+
+use crate::graph::{Graph, Node, Op, ValueId};
+
+use super::facts::non_negative;
+
+/// What a tensor is: the node that computes it, seen through those that only move data, and
+/// whether it can be negative.
+pub(super) fn describe_source(graph: &Graph, value: ValueId) -> String {
+    let producers = graph.producers();
+    let producer = |value: ValueId| producers[value.index()].map(|index| &graph.nodes[index]);
+    let mut source = value;
+    // A graph has no cycles: this ends.
+    while let Some(node) = producer(source)
+        && moves_data(&node.op)
+        && let Some(input) = node.input(0)
+    {
+        source = input;
+    }
+    let name = |node: &Node| format!("{} '{}'", op_name(&node.op), node.name);
+    let Some(node) = producer(source) else {
+        return format!("the input '{}' of the network", graph.value_name(source));
+    };
+    if !non_negative(graph, source) {
+        return format!("the output of {}", name(node));
+    }
+    // Sums and pools are not negative because what they read is not.
+    let mut reason = node;
+    while passes_signs(&reason.op)
+        && let Some(before) = reason.input(0).and_then(producer)
+    {
+        reason = before;
+    }
+    if std::ptr::eq(reason, node) {
+        format!("the output of {}, which is never negative", name(node))
+    } else {
+        format!("the output of {}, which is never negative behind {}", name(node), name(reason))
+    }
+}
+
+/// Operators whose results have the signs of their operands.
+fn passes_signs(op: &Op) -> bool {
+    moves_data(op)
+        || matches!(
+            op,
+            Op::MaxPool(_)
+                | Op::AveragePool(_)
+                | Op::GlobalAveragePool
+                | Op::GlobalMaxPool
+                | Op::Reduce { .. }
+                | Op::Concat { .. }
+                | Op::Slice
+                | Op::Split { .. }
+                | Op::Pad
+                | Op::Binary(_)
+        )
+}
+
+fn moves_data(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape { .. }
+            | Op::Flatten { .. }
+            | Op::Transpose { .. }
+            | Op::Squeeze
+            | Op::Unsqueeze
+    )
+}
+
+/// The name of an operator as a reader of the graph knows it.
+pub(super) fn op_name(op: &Op) -> String {
+    let text = match op {
+        Op::Unary(unary) => format!("{unary:?}"),
+        Op::Binary(binary) => format!("{binary:?}"),
+        other => format!("{other:?}"),
+    };
+    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{BinaryOp, UnaryOp};
+
+    #[test]
+    fn operators_are_named_as_in_the_file() {
+        assert_eq!(op_name(&Op::Softmax { axis: 1 }), "Softmax");
+        assert_eq!(op_name(&Op::Binary(BinaryOp::Mul)), "Mul");
+    }
+
+    #[test]
+    fn sources_are_named_through_transpositions() {
+        let mut graph = Graph::new("source");
+        let x = graph.add_input("x", vec![1, 4, 2, 2]);
+        let perm = || Op::Transpose { perm: vec![0, 2, 3, 1] };
+        let turned = graph.push_node("turn", perm(), [x]);
+        let relu = graph.push_node("relu_1", Op::Unary(UnaryOp::Relu), [turned]);
+        let back = graph.push_node("back", perm(), [relu]);
+        let pool = graph.push_node("pool_1", Op::GlobalMaxPool, [back]);
+        let tanh = graph.push_node("tanh_1", Op::Unary(UnaryOp::Tanh), [back]);
+        assert_eq!(describe_source(&graph, turned), "the input 'x' of the network");
+        assert_eq!(
+            describe_source(&graph, back),
+            "the output of Relu 'relu_1', which is never negative"
+        );
+        assert_eq!(
+            describe_source(&graph, pool),
+            "the output of GlobalMaxPool 'pool_1', which is never negative behind Relu 'relu_1'"
+        );
+        assert_eq!(describe_source(&graph, tanh), "the output of Tanh 'tanh_1'");
+    }
+}

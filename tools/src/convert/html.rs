@@ -1,0 +1,294 @@
+//! The report as one page of HTML that needs nothing else: no script, no font, no picture from
+//! elsewhere. Names and reasons come from the file that was converted and are escaped.
+
+use super::{
+    blocks::{Blocks, Kind},
+    drawing::{self, class},
+    markup::{Escaped, Number},
+    remarks,
+    report::{Document, layer_counts},
+};
+use crate::terminal;
+use bnn::{
+    convert::{LayerReport, MacCount, Precision, Report},
+    program::Program,
+};
+use std::{fmt::Write, path::Path};
+
+const STYLE: &str = include_str!("report.css");
+
+/// Remarks that are shown at once; more of them are folded away.
+const SHOWN_REMARKS: usize = 12;
+
+/// Draws up the page for a conversion of the file `input`.
+pub(super) fn page(document: &Document<'_>, program: &Program, input: &str) -> String {
+    let mut page = Page(String::new());
+    // Exporters call most graphs `main_graph`; people name the file.
+    let stem = Path::new(&document.output).file_stem().unwrap_or_default().to_string_lossy();
+    page.head(&stem);
+    page.header(document, &stem, input, &program.name);
+    page.figures(document);
+    page.network(program, document.report);
+    page.layers(document.report);
+    page.remarks("Warnings", "warnings", &document.report.warnings);
+    page.remarks("Notes", "notes", &document.report.notes);
+    page.foot();
+    page.0
+}
+
+/// A page that grows. Writing to a string cannot fail.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, title: &str) {
+        let _ = write!(
+            self.0,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" \
+             content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+             <title>{}: conversion report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
+            Escaped(title)
+        );
+    }
+
+    fn header(&mut self, document: &Document<'_>, title: &str, input: &str, graph: &str) {
+        let _ = write!(
+            self.0,
+            "<header>\n<h1>{}</h1>\n<p class=\"quiet\"><code>{}</code> to <code>{}</code>",
+            Escaped(title),
+            Escaped(input),
+            Escaped(&document.output)
+        );
+        if !graph.is_empty() {
+            let _ = write!(self.0, ", graph <code>{}</code>", Escaped(graph));
+        }
+        self.0.push_str("</p>\n</header>\n");
+    }
+
+    fn figures(&mut self, document: &Document<'_>) {
+        let report = document.report;
+        let Report { weight_bytes, macs, .. } = report;
+        self.0.push_str("<dl class=\"figures\">\n");
+        let smaller = |before: u64, after: u64| {
+            format!("{:.1} times smaller", before as f64 / after.max(1) as f64)
+        };
+        self.figure(
+            "File",
+            &format!(
+                "{} → {}",
+                terminal::bytes(document.input_bytes),
+                terminal::bytes(document.bytes)
+            ),
+            &smaller(document.input_bytes, document.bytes),
+            &[("binary", document.bytes as f64 / document.input_bytes.max(1) as f64)],
+        );
+        self.figure(
+            "Weights",
+            &format!(
+                "{} → {}",
+                terminal::bytes(weight_bytes.before),
+                terminal::bytes(weight_bytes.after)
+            ),
+            &format!(
+                "{}, {:.2} Mbit",
+                smaller(weight_bytes.before, weight_bytes.after),
+                report.storage_mbit
+            ),
+            &[("binary", weight_bytes.after as f64 / weight_bytes.before.max(1) as f64)],
+        );
+        let count = report.layers.len().max(1) as f64;
+        let part = |precision| {
+            let of = report.layers.iter().filter(|layer| layer.precision() == precision);
+            of.count() as f64 / count
+        };
+        self.figure(
+            "Layers",
+            &format!("{} binary, {} float", report.binary_layers, report.float_layers),
+            &match report.weight_only_layers {
+                0 => String::new(),
+                some => format!("{some} of the float layers with binary weights"),
+            },
+            &[
+                ("binary", part(Precision::Binary)),
+                ("weights-only", part(Precision::WeightsOnly)),
+                ("float", part(Precision::Float)),
+            ],
+        );
+        let MacCount { float, binary } = *macs;
+        let share = binary as f64 / (binary.saturating_add(float)).max(1) as f64;
+        self.figure(
+            "Multiply-accumulates an image",
+            &format!("{} binary", terminal::quantity(binary)),
+            &format!("and {} float", terminal::quantity(float)),
+            &[("binary", share), ("float", 1.0 - share)],
+        );
+        if let Some(verification) = document.verification {
+            let comparison = &verification.comparison;
+            self.figure(
+                "Verified",
+                &format!("{} of {} rows", comparison.rows_within, comparison.rows),
+                &format!("{} of them to the bit", comparison.rows_exact),
+                &[],
+            );
+        }
+        self.0.push_str("</dl>\n");
+    }
+
+    fn figure(&mut self, what: &str, main: &str, more: &str, shares: &[(&str, f64)]) {
+        let _ = write!(
+            self.0,
+            "<div><dt>{what}</dt><dd class=\"main\">{main}</dd><dd class=\"more\">{more}</dd>"
+        );
+        if !shares.is_empty() {
+            self.0.push_str("<dd class=\"share\">");
+            for (class, share) in shares {
+                let _ = write!(
+                    self.0,
+                    "<i class=\"{class}\" style=\"width:{}%\"></i>",
+                    Number(100.0 * share.clamp(0.0, 1.0))
+                );
+            }
+            self.0.push_str("</dd>");
+        }
+        self.0.push_str("</div>\n");
+    }
+
+    fn network(&mut self, program: &Program, report: &Report) {
+        self.0.push_str("<section>\n<h2>The network</h2>\n<ul class=\"key\">");
+        for (class, what) in [
+            ("binary", "binary: bits times bits"),
+            ("weights-only", "binary weights only"),
+            ("float", "float"),
+            ("other", "no weights"),
+            ("before", "weights as 32-bit floats"),
+            ("wire bits", "bits"),
+            ("wire floats", "floats"),
+        ] {
+            let _ = write!(self.0, "<li><i class=\"{class}\"></i>{what}</li>");
+        }
+        self.0.push_str("</ul>\n<div class=\"drawing\">\n");
+        let network = Blocks::new(program, &report.layers);
+        self.0.push_str(&drawing::draw(&network, &report.layers));
+        self.0.push_str(
+            "\n</div>\n<p class=\"quiet\">From input to output, one block a step, the higher the \
+             larger its map. Arcs are results that are read further on.</p>\n</section>\n",
+        );
+    }
+
+    fn layers(&mut self, report: &Report) {
+        self.0.push_str(
+            "<section>\n<h2>Layer by layer</h2>\n<table>\n<thead><tr><th>layer</th>\
+             <th>input → output</th><th>leaves as</th><th>weights before → after</th>\
+             <th>MACs</th><th>binary</th></tr></thead>\n<tbody>\n",
+        );
+        let largest = |of: fn(&LayerReport) -> u64| {
+            report.layers.iter().map(of).max().unwrap_or(0).max(1) as f64
+        };
+        let scales = Scales {
+            bytes: largest(|layer| layer.bytes_before.max(layer.bytes_after) as u64),
+            macs: largest(|layer| layer.macs),
+        };
+        for (index, layer) in report.layers.iter().enumerate() {
+            self.layer(index, layer, &scales);
+        }
+        let _ = write!(
+            self.0,
+            "<tr class=\"total\"><td class=\"layer\">total</td><td class=\"maps\"></td><td></td>\
+             <td class=\"sizes\" data-what=\"weights\">{} → {}</td>\
+             <td class=\"sizes\" data-what=\"MACs\">{}</td><td>{}</td></tr>\n\
+             </tbody>\n</table>\n</section>\n",
+            terminal::bytes(report.weight_bytes.before),
+            terminal::bytes(report.weight_bytes.after),
+            terminal::quantity(report.macs.binary.saturating_add(report.macs.float)),
+            layer_counts(report)
+        );
+    }
+
+    fn layer(&mut self, index: usize, layer: &LayerReport, scales: &Scales) {
+        let class = class(Kind::Layer(layer.precision()));
+        let bar = |class: &str, share: f64| {
+            format!("<i class=\"{class}\" style=\"width:{}%\"></i>", Number(100.0 * share))
+        };
+        let _ = write!(
+            self.0,
+            "<tr class=\"{class}\" id=\"layer-{index}\"><td class=\"layer\"><code>{}</code>\
+             <span class=\"kind\">{}</span></td>\
+             <td class=\"maps\" data-what=\"maps\">{} → {}</td>\
+             <td data-what=\"leaves as\">{}</td>\
+             <td class=\"sizes\" data-what=\"weights\">{} → {}<span class=\"bars\">{}{}</span></td>\
+             <td class=\"sizes\" data-what=\"MACs\">{}<span class=\"bars\">{}</span></td>\
+             <td class=\"why\"><span class=\"verdict\">{}</span>",
+            Escaped(&layer.name),
+            Escaped(&layer.kind),
+            terminal::shape(&layer.input_shape),
+            terminal::shape(&layer.output_shape),
+            Escaped(&layer.output),
+            terminal::bytes(layer.bytes_before as u64),
+            terminal::bytes(layer.bytes_after as u64),
+            bar("before", layer.bytes_before as f64 / scales.bytes),
+            bar(class, layer.bytes_after as f64 / scales.bytes),
+            terminal::quantity(layer.macs),
+            bar(class, layer.macs as f64 / scales.macs),
+            match layer.precision() {
+                Precision::Binary => "yes",
+                Precision::WeightsOnly => "weights only",
+                Precision::Float => "no",
+            },
+        );
+        if let Some(reason) = &layer.reason {
+            let _ = write!(self.0, ": {}", Escaped(reason));
+        }
+        self.0.push_str("</td></tr>\n");
+    }
+
+    fn remarks(&mut self, heading: &str, class: &str, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
+        let _ = write!(self.0, "<section>\n<h2>{heading}</h2>\n<ul class=\"remarks {class}\">\n");
+        let remarks = remarks::grouped(lines);
+        let folded = remarks.len() > SHOWN_REMARKS;
+        for (index, remark) in remarks.iter().enumerate() {
+            if folded && index == SHOWN_REMARKS {
+                let _ = write!(
+                    self.0,
+                    "</ul>\n<details class=\"remarks {class}\"><summary>{} more</summary>\n<ul>\n",
+                    remarks.len() - SHOWN_REMARKS
+                );
+            }
+            let _ = write!(self.0, "<li>{}", Escaped(&remark.text()));
+            if remark.is_shortened() {
+                self.0.push_str("<details><summary>all of them</summary>");
+                for (index, name) in remark.names().iter().enumerate() {
+                    let separator = if index == 0 { "" } else { ", " };
+                    let _ = write!(self.0, "{separator}<code>{}</code>", Escaped(name));
+                }
+                self.0.push_str("</details>");
+            }
+            self.0.push_str("</li>\n");
+        }
+        self.0.push_str("</ul>\n");
+        if folded {
+            self.0.push_str("</details>\n");
+        }
+        self.0.push_str("</section>\n");
+    }
+
+    fn foot(&mut self) {
+        let _ = write!(
+            self.0,
+            "<footer>\n<p>Made by bnn-convert {}. A multiply-accumulate (MAC) is binary where both \
+             factors are bits; padding counts. Weights before the conversion are counted as 32-bit \
+             floats, thresholds and other constants are not among them. 1 MB is 10<sup>6</sup> \
+             bytes.</p>\n</footer>\n</body>\n</html>\n",
+            env!("CARGO_PKG_VERSION")
+        );
+    }
+}
+
+/// What a full bar stands for.
+struct Scales {
+    bytes: f64,
+    macs: f64,
+}
