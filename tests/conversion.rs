@@ -740,6 +740,27 @@ fn one_channel_maps_are_joined() {
     assert_eq!(conversion.report.binary_layers, 2);
 }
 
+/// Weights with a centre on values of 0 and 1: neither product is only a sum of bits.
+#[test]
+fn centred_weights_on_zeros_and_ones() {
+    for (low, high) in [(0.0, 1.0), (0.0, 0.5), (1.0, 0.0), (0.0, -2.0)] {
+        let mut n = Network::new(12);
+        let x = n.graph.add_input("x", vec![1, 5, 6, 4]);
+        let x = n.op(Op::Step { at_least: true, low, high }, &[x]);
+        let signs = n.random.signs(3 * 5 * 9);
+        let scaled = [(1.0, 0.25), (0.5, -0.5), (0.5, 0.0)];
+        let weights = signs
+            .iter()
+            .enumerate()
+            .map(|(i, s)| s * scaled[i / 45].0 + scaled[i / 45].1)
+            .collect();
+        let weights = n.constant(&[3, 5, 3, 3], weights);
+        let y = n.conv_with(x, weights, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 1);
+    }
+}
+
 /// Operators that are taken apart into steps that are there.
 #[test]
 fn composite_operators_are_expanded() {
