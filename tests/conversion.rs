@@ -740,6 +740,25 @@ fn one_channel_maps_are_joined() {
     assert_eq!(conversion.report.binary_layers, 2);
 }
 
+/// Two values that differ from channel to channel are not the two of the first channel.
+#[test]
+fn signs_scaled_per_channel_stay_floats() {
+    for normalised in [false, true] {
+        let mut n = Network::new(8);
+        let x = n.graph.add_input("x", vec![1, 4, 5, 3]);
+        let x = n.op(Op::Step { at_least: true, low: 0.0, high: 1.0 }, &[x]);
+        let x = if normalised {
+            n.batch_norm(x, 4, 1.0)
+        } else {
+            let scales = n.constant(&[1, 4, 1, 1], vec![0.5, 1.0, -2.0, 0.25]);
+            n.binary(BinaryOp::Mul, x, scales)
+        };
+        let y = n.sign_conv(x, 4, 3, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Within(1e-6));
+        assert_eq!(conversion.report.binary_layers, 0);
+    }
+}
+
 /// Weights with a centre on values of 0 and 1: neither product is only a sum of bits.
 #[test]
 fn centred_weights_on_zeros_and_ones() {
