@@ -759,6 +759,32 @@ fn signs_scaled_per_channel_stay_floats() {
     }
 }
 
+/// Padding with zeros of a sign's result, in front of layers that pad themselves.
+#[test]
+fn zero_padding_goes_into_the_layer() {
+    for channels_last in [false, true] {
+        let mut n = Network::new(3);
+        let shape = if channels_last { vec![1, 5, 4, 6] } else { vec![1, 6, 5, 4] };
+        let x = n.graph.add_input("x", shape);
+        let x = n.step(x);
+        let x = if channels_last {
+            let pads = n.integers(&[0, 1, 2, 0, 0, 0, 1, 0]);
+            let x = n.op(Op::Pad, &[x, pads]);
+            n.op(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x])
+        } else {
+            let pads = n.integers(&[0, 0, 1, 2, 0, 0, 0, 1]);
+            n.op(Op::Pad, &[x, pads])
+        };
+        let y = n.sign_conv(x, 6, 3, conv(3, 1, 1));
+        let z = n.sign_conv(x, 6, 3, conv(2, 2, 0));
+        let y = n.op(Op::GlobalAveragePool, &[y]);
+        let z = n.op(Op::GlobalMaxPool, &[z]);
+        let y = n.binary(BinaryOp::Add, y, z);
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 2);
+    }
+}
+
 /// Weights with a centre on values of 0 and 1: neither product is only a sum of bits.
 #[test]
 fn centred_weights_on_zeros_and_ones() {

@@ -499,6 +499,28 @@ fn signs_of_non_negative_values_are_refused() {
     }
 }
 
+/// A threshold that the values never cross leaves a constant.
+#[test]
+fn functions_with_one_value_are_constants() {
+    let inputs = inputs();
+    let graph = network(
+        |s, x| {
+            let sign = s.step(x);
+            let c = s.with(Greater, sign, 1.0);
+            let never = s.float(c);
+            s.binary(Add, sign, never)
+        },
+        &inputs,
+    );
+    let tensor = Tensor::from_f32(vec![1, inputs.len(), 1, 1], inputs.clone()).unwrap();
+    let expected = reference::run(&graph, &[tensor]).unwrap().remove(0);
+    let conversion = convert(graph, &ConvertOptions::default()).expect("converts");
+    let bytes = bnn::format::write(&conversion.program).unwrap();
+    let model = Model::from_bytes(&bytes).unwrap();
+    let mut session = model.session(&SessionOptions::default()).unwrap();
+    assert_eq!(session.run(&inputs).unwrap(), expected.f32().unwrap());
+}
+
 /// Bits are not made of functions with three values.
 #[test]
 fn three_values_are_not_two() {
