@@ -252,8 +252,14 @@ fn thresholded(conversion: &Conversion) -> usize {
     conversion.program.steps.iter().filter(|step| is_threshold(&step.kind)).count()
 }
 
+/// Cases of each property: what the environment says, or else so many.
+fn cases(default: u32) -> u32 {
+    let given = std::env::var("PROPTEST_CASES").ok();
+    given.and_then(|cases| cases.parse().ok()).unwrap_or(default)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(cases(12)))]
 
     /// BN and sign behind every convolution: nothing but thresholds between first and last layer.
     #[test]
@@ -756,6 +762,27 @@ fn signs_scaled_per_channel_stay_floats() {
         let y = n.sign_conv(x, 4, 3, conv(3, 1, 1));
         let conversion = check(n, y, Agreement::Within(1e-6));
         assert_eq!(conversion.report.binary_layers, 0);
+    }
+}
+
+/// A sign of scaled signs: in some channels it is always the same, in some the other way round.
+#[test]
+fn signs_of_scaled_signs() {
+    for behind_layer in [false, true] {
+        let mut n = Network::new(3);
+        let x = n.graph.add_input("x", vec![1, 6, 5, 4]);
+        let x = if behind_layer { n.float_conv(x, 6, 6, conv(1, 1, 0)) } else { x };
+        let x = n.op(Op::Step { at_least: true, low: 0.0, high: 1.0 }, &[x]);
+        let x = n.scalar(BinaryOp::Mul, x, 2.0);
+        let x = n.scalar(BinaryOp::Sub, x, 1.0);
+        let scales = n.constant(&[1, 6, 1, 1], vec![1.0, -1.0, 0.0, 0.0, 0.25, -0.25]);
+        let x = n.binary(BinaryOp::Mul, x, scales);
+        let shifts = n.constant(&[1, 6, 1, 1], vec![0.0, 0.0, 0.0, -1.0, 0.5, -0.5]);
+        let x = n.binary(BinaryOp::Add, x, shifts);
+        let x = n.step(x);
+        let y = n.sign_conv(x, 6, 9, conv(1, 1, 0));
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 1);
     }
 }
 
