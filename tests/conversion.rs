@@ -252,8 +252,14 @@ fn thresholded(conversion: &Conversion) -> usize {
     conversion.program.steps.iter().filter(|step| is_threshold(&step.kind)).count()
 }
 
+/// Cases of each property: what the environment says, or else so many.
+fn cases(default: u32) -> u32 {
+    let given = std::env::var("PROPTEST_CASES").ok();
+    given.and_then(|cases| cases.parse().ok()).unwrap_or(default)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(cases(12)))]
 
     /// BN and sign behind every convolution: nothing but thresholds between first and last layer.
     #[test]
@@ -740,6 +746,136 @@ fn one_channel_maps_are_joined() {
     assert_eq!(conversion.report.binary_layers, 2);
 }
 
+/// Two values that differ from channel to channel are not the two of the first channel.
+#[test]
+fn signs_scaled_per_channel_stay_floats() {
+    for normalised in [false, true] {
+        let mut n = Network::new(8);
+        let x = n.graph.add_input("x", vec![1, 4, 5, 3]);
+        let x = n.op(Op::Step { at_least: true, low: 0.0, high: 1.0 }, &[x]);
+        let x = if normalised {
+            n.batch_norm(x, 4, 1.0)
+        } else {
+            let scales = n.constant(&[1, 4, 1, 1], vec![0.5, 1.0, -2.0, 0.25]);
+            n.binary(BinaryOp::Mul, x, scales)
+        };
+        let y = n.sign_conv(x, 4, 3, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Within(1e-6));
+        assert_eq!(conversion.report.binary_layers, 0);
+    }
+}
+
+/// A sign of scaled signs: in some channels it is always the same, in some the other way round.
+#[test]
+fn signs_of_scaled_signs() {
+    for behind_layer in [false, true] {
+        let mut n = Network::new(3);
+        let x = n.graph.add_input("x", vec![1, 6, 5, 4]);
+        let x = if behind_layer { n.float_conv(x, 6, 6, conv(1, 1, 0)) } else { x };
+        let x = n.op(Op::Step { at_least: true, low: 0.0, high: 1.0 }, &[x]);
+        let x = n.scalar(BinaryOp::Mul, x, 2.0);
+        let x = n.scalar(BinaryOp::Sub, x, 1.0);
+        let scales = n.constant(&[1, 6, 1, 1], vec![1.0, -1.0, 0.0, 0.0, 0.25, -0.25]);
+        let x = n.binary(BinaryOp::Mul, x, scales);
+        let shifts = n.constant(&[1, 6, 1, 1], vec![0.0, 0.0, 0.0, -1.0, 0.5, -0.5]);
+        let x = n.binary(BinaryOp::Add, x, shifts);
+        let x = n.step(x);
+        let y = n.sign_conv(x, 6, 9, conv(1, 1, 0));
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 1);
+    }
+}
+
+/// Padding with zeros of a sign's result, in front of layers that pad themselves.
+#[test]
+fn zero_padding_goes_into_the_layer() {
+    for channels_last in [false, true] {
+        let mut n = Network::new(3);
+        let shape = if channels_last { vec![1, 5, 4, 6] } else { vec![1, 6, 5, 4] };
+        let x = n.graph.add_input("x", shape);
+        let x = n.step(x);
+        let x = if channels_last {
+            let pads = n.integers(&[0, 1, 2, 0, 0, 0, 1, 0]);
+            let x = n.op(Op::Pad, &[x, pads]);
+            n.op(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x])
+        } else {
+            let pads = n.integers(&[0, 0, 1, 2, 0, 0, 0, 1]);
+            n.op(Op::Pad, &[x, pads])
+        };
+        let y = n.sign_conv(x, 6, 3, conv(3, 1, 1));
+        let z = n.sign_conv(x, 6, 3, conv(2, 2, 0));
+        let y = n.op(Op::GlobalAveragePool, &[y]);
+        let z = n.op(Op::GlobalMaxPool, &[z]);
+        let y = n.binary(BinaryOp::Add, y, z);
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 2);
+    }
+}
+
+/// Weights with a centre on values of 0 and 1: neither product is only a sum of bits.
+#[test]
+fn centred_weights_on_zeros_and_ones() {
+    for (low, high) in [(0.0, 1.0), (0.0, 0.5), (1.0, 0.0), (0.0, -2.0)] {
+        let mut n = Network::new(12);
+        let x = n.graph.add_input("x", vec![1, 5, 6, 4]);
+        let x = n.op(Op::Step { at_least: true, low, high }, &[x]);
+        let signs = n.random.signs(3 * 5 * 9);
+        let scaled = [(1.0, 0.25), (0.5, -0.5), (0.5, 0.0)];
+        let weights = signs
+            .iter()
+            .enumerate()
+            .map(|(i, s)| s * scaled[i / 45].0 + scaled[i / 45].1)
+            .collect();
+        let weights = n.constant(&[3, 5, 3, 3], weights);
+        let y = n.conv_with(x, weights, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 1);
+    }
+}
+
+/// Operators that are taken apart into steps that are there.
+#[test]
+fn composite_operators_are_expanded() {
+    let cases: [(Op, usize); 5] = [
+        (Op::Unary(UnaryOp::HardSwish), 8),
+        (Op::Unary(UnaryOp::Elu { alpha: 0.75 }), 8),
+        (Op::DepthToSpace { block: 2, column_row_depth: false }, 2),
+        (Op::DepthToSpace { block: 2, column_row_depth: true }, 2),
+        (Op::DepthToSpace { block: 1, column_row_depth: true }, 8),
+    ];
+    for (op, channels) in cases {
+        let mut n = Network::new(4);
+        let x = n.graph.add_input("x", vec![1, 5, 4, 3]);
+        let x = n.scalar(BinaryOp::Mul, x, 4.0);
+        let x = n.sign_conv(x, 5, 8, conv(3, 1, 1));
+        let x = n.op(op, &[x]);
+        let x = n.step(x);
+        let y = n.sign_conv(x, channels, 3, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 1);
+    }
+}
+
+/// `x * sigmoid(x)` behind a layer: the layer's own step cannot read what it is about to write.
+#[test]
+fn a_step_does_not_read_its_own_result() {
+    for behind in [false, true] {
+        let mut n = Network::new(6);
+        let x = n.graph.add_input("x", vec![1, 3, 5, 4]);
+        let x = n.float_conv(x, 3, 6, conv(3, 1, 1));
+        let gate = n.unary(UnaryOp::Sigmoid, x);
+        let x = if behind {
+            n.binary(BinaryOp::Mul, gate, x)
+        } else {
+            n.binary(BinaryOp::Mul, x, gate)
+        };
+        let x = n.step(x);
+        let y = n.sign_conv(x, 6, 3, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Exact);
+        assert_eq!(conversion.report.binary_layers, 1);
+    }
+}
+
 /// The type of a condition survives being moved about: the cast that makes floats of it stays.
 #[test]
 fn truth_values_are_moved_before_they_are_cast() {
@@ -861,14 +997,15 @@ fn unsupported_operators_are_named_all_at_once() {
     let mut n = Network::new(1);
     let x = n.graph.add_input("x", vec![1, 4, 4, 4]);
     let a = n.op(Op::ArgMax { axis: 1, keep_dims: true }, &[x]);
-    let b = n.op(Op::DepthToSpace { block: 2, column_row_depth: false }, &[x]);
+    let truth = n.op(Op::Cast { to: bnn::graph::DataType::I64 }, &[x]);
+    let b = n.op(Op::Cast { to: bnn::graph::DataType::F32 }, &[truth]);
     n.graph.outputs.extend([a, b]);
     let error = convert(n.graph, &ConvertOptions::default()).unwrap_err();
     let ConvertError::Unsupported { nodes } = &error else { panic!("{error}") };
-    assert_eq!(nodes.len(), 2);
+    assert_eq!(nodes.len(), 3);
     let message = error.to_string();
     assert!(!message.contains('\n'));
-    for part in ["2 nodes", "ArgMax of [1, 4, 4, 4]", "DepthToSpace of", "end the network at"] {
+    for part in ["3 nodes", "ArgMax of [1, 4, 4, 4]", "Cast of", "end the network at"] {
         assert!(message.contains(part), "no {part:?} in {message}");
     }
 }

@@ -545,6 +545,99 @@ fn qonnx_operators_in_every_domain() {
     assert!(model("onnx.brevitas", "Quant", &operands, mode).failure().contains("sideways"));
 }
 
+/// Trunc of version 2, with and without the unused zero point of the result. Worked out by hand:
+/// integers 0 to 9 (x / 0.5), divided by 4 (2 / 0.5), clamped to the range, rounded.
+#[test]
+fn truncation_to_a_scale() {
+    let model = |zero: f32, bits: f32, attributes: Vec<AttributeProto>, unused: bool| {
+        let mut model = Model::new(13, &[1, 5])
+            .tensor(floats("scale", &[], &[0.5]))
+            .tensor(floats("zero", &[], &[zero]))
+            .tensor(floats("in", &[], &[8.0]))
+            .tensor(floats("to", &[], &[2.0]))
+            .tensor(floats("out", &[], &[bits]));
+        let mut inputs = vec!["x", "scale", "zero", "in", "to", "out"];
+        if unused {
+            model = model.tensor(floats("unused", &[], &[7.0]));
+            inputs.insert(5, "unused");
+        }
+        let op = node("Trunc", &inputs, &["y"], attributes);
+        let domain = Some("qonnx.custom_op.general".to_owned());
+        model.node(NodeProto { domain, ..op })
+    };
+    let rounded = |mode: &str| vec![string("rounding_mode", mode)];
+    let result = |model: Model| model.run().f32().expect("floats").to_vec();
+    // Integers 0, 2, 4, 6, 8; quarters 0, 0.5, 1, 1.5, 2.
+    assert_eq!(result(model(0.0, 8.0, rounded("FLOOR"), false)), [0.0, 0.0, 2.0, 2.0, 4.0]);
+    assert_eq!(result(model(0.0, 8.0, rounded("FLOOR"), true)), [0.0, 0.0, 2.0, 2.0, 4.0]);
+    assert_eq!(result(model(0.0, 8.0, rounded("ROUND"), false)), [0.0, 0.0, 2.0, 4.0, 4.0]);
+    assert_eq!(result(model(0.0, 8.0, rounded("CEIL"), false)), [0.0, 2.0, 2.0, 4.0, 4.0]);
+    // Two signed bits end at 1; two unsigned ones at 3.
+    assert_eq!(result(model(0.0, 2.0, rounded("CEIL"), false)), [0.0, 2.0, 2.0, 2.0, 2.0]);
+    let unsigned = vec![int("signed", 0), int("narrow", 1), string("rounding_mode", "CEIL")];
+    assert_eq!(result(model(0.0, 1.0, unsigned, false)), [0.0; 5]);
+    // Zero point 4 becomes 1: integers 4 to 12, quarters 1, 1.5, 2, 2.5, 3.
+    assert_eq!(result(model(4.0, 8.0, rounded("FLOOR"), false)), [0.0, 0.0, 2.0, 2.0, 4.0]);
+    assert!(model(0.0, 1.0, rounded("FLOOR"), false).failure().contains("one bit"));
+}
+
+/// Quantisers by hand: `(round(clamp(x / scale + zero)) - zero) * scale`.
+#[test]
+fn quantisers_round_clamp_and_scale() {
+    let quantised = |x: &[f32], parameters: [f32; 3], attributes: Vec<AttributeProto>| {
+        let mut model = Model::new(13, &[1, x.len() as i64]);
+        for (name, value) in ["scale", "zero", "bits"].into_iter().zip(parameters) {
+            model = model.tensor(floats(name, &[], &[value]));
+        }
+        let op = node("Quant", &["x", "scale", "zero", "bits"], &["y"], attributes);
+        let domain = Some("qonnx.custom_op.general".to_owned());
+        let graph = model.node(NodeProto { domain, ..op }).graph();
+        let input = Tensor::from_f32(vec![1, x.len()], x.to_vec()).expect("an input");
+        run(&graph, &[input]).expect("the model runs")[0].f32().expect("floats").to_vec()
+    };
+    let kind = |signed, narrow, mode: &str| {
+        vec![int("signed", signed), int("narrow", narrow), string("rounding_mode", mode)]
+    };
+    let x = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5];
+    for (mode, expected) in [
+        ("ROUND", [-2.0, -2.0, 0.0, 0.0, 2.0, 2.0]),
+        ("HALF_EVEN", [-2.0, -2.0, 0.0, 0.0, 2.0, 2.0]),
+        ("CEIL", [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0]),
+        ("FLOOR", [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0]),
+        ("UP", [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0]),
+        ("DOWN", [-2.0, -1.0, 0.0, 0.0, 1.0, 2.0]),
+        ("ROUND_TO_ZERO", [-2.0, -1.0, 0.0, 0.0, 1.0, 2.0]),
+        ("HALF_UP", [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0]),
+        ("HALF_DOWN", [-2.0, -1.0, 0.0, 0.0, 1.0, 2.0]),
+    ] {
+        assert_eq!(quantised(&x, [1.0, 0.0, 4.0], kind(1, 0, mode)), expected, "{mode}");
+    }
+    // Ranges: -2 to 1, narrow -1 to 1, 0 to 3, narrow 0 to 2.
+    let x = [-9.0, -1.0, 0.0, 2.0, 9.0];
+    let of = |signed, narrow| quantised(&x, [1.0, 0.0, 2.0], kind(signed, narrow, "ROUND"));
+    assert_eq!(of(1, 0), [-2.0, -1.0, 0.0, 1.0, 1.0]);
+    assert_eq!(of(1, 1), [-1.0, -1.0, 0.0, 1.0, 1.0]);
+    assert_eq!(of(0, 0), [0.0, 0.0, 0.0, 2.0, 3.0]);
+    assert_eq!(of(0, 1), [0.0, 0.0, 0.0, 2.0, 2.0]);
+    // Scale 0.25, zero point 1, two unsigned bits: integers -1 to 2 after the shift.
+    let y = quantised(&[-1.0, -0.25, 0.0, 0.3, 7.0], [0.25, 1.0, 2.0], kind(0, 0, "ROUND"));
+    assert_eq!(y, [-0.25, -0.25, 0.0, 0.25, 0.5]);
+    // One signed bit is a sign.
+    assert_eq!(quantised(&[-0.1, 0.0], [0.5, 0.0, 1.0], kind(1, 1, "ROUND")), [-0.5, 0.5]);
+}
+
+#[test]
+fn thresholds_are_counted_scaled_and_shifted() {
+    let model =
+        Model::new(13, &[1, 2, 1, 3]).tensor(floats("t", &[2, 3], &[0.0, 1.0, 1.5, 3.0, 3.0, 9.0]));
+    let float_attributes = vec![float("out_scale", 0.5), float("out_bias", -1.0)];
+    let op = node("MultiThreshold", &["x", "t"], &["y"], float_attributes);
+    let domain = Some("finn.custom_op.general".to_owned());
+    let y = model.node(NodeProto { domain, ..op }).run();
+    // Counts 1, 2, 3 of 0, 1, 2 and 2, 2, 2 of 3, 4, 5.
+    assert_eq!(y.f32(), Ok(&[-0.5, 0.0, 0.5, 0.0, 0.0, 0.0][..]));
+}
+
 #[test]
 fn thresholds_of_channels_that_come_last() {
     let model = Model::new(13, &[1, 1, 2, 2]).tensor(floats("t", &[2, 1], &[1.0, 3.0]));
@@ -780,6 +873,159 @@ fn all_nodes_that_are_not_supported_are_named_at_once() {
         message.starts_with("3 nodes are not supported: 1) `the LSTM` (LSTM of [1, 2])"),
         "{message}"
     );
+}
+
+/// Activations that become arithmetic, against their formulas in f64.
+#[test]
+fn activations_made_of_arithmetic() {
+    let cases: [(&str, i64, Vec<AttributeProto>, fn(f64) -> f64); 8] = [
+        ("Selu", 6, vec![], |x| 1.0507 * if x < 0.0 { 1.67326 * x.exp_m1() } else { x }),
+        ("Celu", 12, vec![float("alpha", 2.0)], |x| {
+            x.max(0.0) + (2.0 * (x / 2.0).exp_m1()).min(0.0)
+        }),
+        ("Gelu", 20, vec![], |x| x / 2.0 * (1.0 + libm::erf(x / 2.0_f64.sqrt()))),
+        ("Gelu", 20, vec![string("approximate", "tanh")], |x| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            x / 2.0 * (1.0 + inner.tanh())
+        }),
+        ("Mish", 18, vec![], |x| x * x.exp().ln_1p().tanh()),
+        ("Softsign", 7, vec![], |x| x / (1.0 + x.abs())),
+        ("ThresholdedRelu", 10, vec![float("alpha", 0.5)], |x| if x > 0.5 { x } else { 0.0 }),
+        ("ThresholdedRelu", 10, vec![float("alpha", 0.0)], |x| x.max(0.0)),
+    ];
+    for (op, operator_set, attributes, formula) in cases {
+        let graph = Model::new(operator_set.max(7), &[1, 9]).op(op, &[], attributes).graph();
+        let x: Vec<f32> = (-4..5).map(|i| i as f32 * 0.75).collect();
+        let input = Tensor::from_f32(vec![1, 9], x.clone()).expect("an input");
+        let y = run(&graph, &[input]).expect("the model runs").remove(0);
+        for (&x, &y) in x.iter().zip(y.f32().expect("floats")) {
+            let expected = formula(f64::from(x));
+            assert!((f64::from(y) - expected).abs() < 2e-5, "{op} of {x} is {y}, not {expected}");
+        }
+        assert_eq!(graph.value_name(graph.outputs[0]), "y");
+    }
+    let other = Model::new(20, &[1, 2]).op("Gelu", &[], vec![string("approximate", "cubic")]);
+    assert!(other.failure().contains("cubic"));
+}
+
+#[test]
+fn reductions_made_of_others() {
+    let model = |op: &str, operator_set: i64| {
+        let model = Model::new(operator_set, &[1, 4]);
+        if operator_set < 18 {
+            return model.op(op, &[], vec![ints("axes", &[1])]);
+        }
+        model.tensor(longs("axes", &[1])).op(op, &["axes"], vec![])
+    };
+    for operator_set in [9, 13, 17, 18, 21] {
+        let result = |op| model(op, operator_set).run().f32().expect("floats").to_vec();
+        assert_eq!(result("ReduceL1"), [6.0]);
+        assert_eq!(result("ReduceSumSquare"), [14.0]);
+        assert_eq!(result("ReduceL2"), [14.0_f32.sqrt()]);
+        assert_eq!(result("ReduceMin"), [0.0]);
+    }
+    let squares = Model::new(18, &[1, 2]).op("ReduceL2", &[], vec![int("noop_with_empty_axes", 1)]);
+    assert_eq!(squares.run().f32(), Ok(&[0.0, 1.0][..]));
+    assert!(model("ReduceProd", 18).failure().contains("sizes of a shape"));
+    // Shape arithmetic of flattening.
+    let y = Model::new(18, &[1, 2, 3])
+        .node(node("Shape", &["x"], &["s"], vec![]))
+        .node(node("ReduceProd", &["s"], &["all"], vec![]))
+        .node(node("Reshape", &["x", "all"], &["flat"], vec![]))
+        .node(node("Size", &["flat"], &["n"], vec![]))
+        .node(node("CastLike", &["n", "x"], &["float"], vec![]))
+        .node(node("Add", &["flat", "float"], &["y"], vec![]))
+        .run();
+    assert_eq!(y.f32(), Ok(&[6.0, 7.0, 8.0, 9.0, 10.0, 11.0][..]));
+}
+
+#[test]
+fn layer_and_instance_normalisation() {
+    let layer = Model::new(17, &[1, 2, 2])
+        .tensor(floats("scale", &[2], &[1.0, 2.0]))
+        .tensor(floats("bias", &[2], &[0.5, 0.0]))
+        .op("LayerNormalization", &["scale", "bias"], vec![float("epsilon", 0.0)]);
+    assert_eq!(layer.run().f32(), Ok(&[-0.5, 2.0, -0.5, 2.0][..]));
+    let whole = Model::new(17, &[1, 2, 1]).tensor(floats("scale", &[2, 1], &[1.0, 3.0])).op(
+        "LayerNormalization",
+        &["scale"],
+        vec![int("axis", 1), float("epsilon", 0.0)],
+    );
+    assert_eq!(whole.run().f32(), Ok(&[-1.0, 3.0][..]));
+    let instance = Model::new(9, &[1, 2, 1, 2])
+        .tensor(floats("scale", &[2], &[1.0, 2.0]))
+        .tensor(floats("bias", &[2], &[0.5, 0.0]))
+        .op("InstanceNormalization", &["scale", "bias"], vec![float("epsilon", 0.0)]);
+    assert_eq!(instance.run().f32(), Ok(&[-0.5, 1.5, -2.0, 2.0][..]));
+}
+
+#[test]
+fn repetition() {
+    let tile = Model::new(13, &[1, 1, 2]).tensor(longs("repeats", &[1, 2, 2])).op(
+        "Tile",
+        &["repeats"],
+        vec![],
+    );
+    let expected = Tensor::from_f32(vec![1, 2, 4], [0.0, 1.0].repeat(4));
+    assert_eq!(Ok(tile.run()), expected);
+    let many = Model::new(13, &[1, 2]).tensor(longs("repeats", &[1, 1 << 40]));
+    assert!(many.op("Tile", &["repeats"], vec![]).failure().contains("copies"));
+
+    let expected = Tensor::from_f32(
+        vec![1, 2, 2, 3],
+        vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    )
+    .expect("a tensor");
+    let scales = [1.0, 1.0, 2.0, 3.0];
+    let list =
+        AttributeProto { floats: scales.to_vec(), ..attribute("scales", AttributeType::FLOATS) };
+    let old = Model::new(7, &[1, 2, 1, 1]).op("Upsample", &[], vec![list]);
+    assert_eq!(old.run(), expected);
+    let operand = |operator_set| {
+        Model::new(operator_set, &[1, 2, 1, 1]).tensor(floats("scales", &[4], &scales))
+    };
+    assert_eq!(operand(9).op("Upsample", &["scales"], vec![]).run(), expected);
+    assert_eq!(operand(10).op("Resize", &["scales"], vec![]).run(), expected);
+    let resize = |transformation: &str, rounding: &str| {
+        let attributes = vec![
+            string("coordinate_transformation_mode", transformation),
+            string("nearest_mode", rounding),
+        ];
+        operand(13).op("Resize", &["", "scales"], attributes)
+    };
+    assert_eq!(resize("half_pixel", "round_prefer_floor").run(), expected);
+    assert_eq!(resize("half_pixel", "round_prefer_ceil").run(), expected);
+    assert_eq!(resize("asymmetric", "floor").run(), expected);
+    // The pixel at 2 / 3 is nearer to 1 than to 0.
+    assert!(resize("asymmetric", "round_prefer_floor").failure().contains("whole times"));
+    assert!(resize("align_corners", "floor").failure().contains("align_corners"));
+    let sizes = Model::new(13, &[1, 2, 1, 1]).tensor(longs("sizes", &[1, 2, 2, 3]));
+    assert_eq!(sizes.op("Resize", &["", "", "sizes"], vec![]).run(), expected);
+    let linear = operand(13).op("Resize", &["", "scales"], vec![string("mode", "linear")]);
+    assert!(linear.failure().contains("`linear`"));
+    let half = Model::new(13, &[1, 2, 2, 2]).tensor(floats("half", &[4], &[1.0, 1.0, 0.5, 0.5]));
+    assert!(half.op("Resize", &["", "half"], vec![]).failure().contains("whole times"));
+}
+
+#[test]
+fn blocks_of_pixels_become_channels_and_come_back() {
+    let model = Model::new(13, &[1, 2, 4, 6])
+        .node(node("SpaceToDepth", &["x"], &["deep"], vec![int("blocksize", 2)]))
+        .node(node("DepthToSpace", &["deep"], &["y"], vec![int("blocksize", 2)]));
+    assert_eq!(model.run().f32(), Ok(&(0..48).map(|i| i as f32).collect::<Vec<_>>()[..]));
+    let deep = Model::new(13, &[1, 1, 2, 4]).op("SpaceToDepth", &[], vec![int("blocksize", 2)]);
+    let expected = Tensor::from_f32(vec![1, 4, 1, 2], vec![0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+    assert_eq!(Ok(deep.run()), expected);
+    let odd = Model::new(13, &[1, 1, 2, 3]).op("SpaceToDepth", &[], vec![int("blocksize", 2)]);
+    assert!(odd.failure().contains("do not divide"));
+}
+
+#[test]
+fn branches_and_loops_are_refused_in_words() {
+    for op in ["If", "Loop", "Scan"] {
+        let message = Model::new(13, &[1, 2]).op(op, &[], vec![]).failure();
+        assert!(message.contains("export the network without them"), "{message}");
+    }
 }
 
 #[test]

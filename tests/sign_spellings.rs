@@ -416,21 +416,55 @@ fn constants_per_channel() {
     assert!(convert(graph, &ConvertOptions::default()).is_ok());
 }
 
-/// A comparison that broadcasts: the step is not smaller than what it stands for.
+/// Constants that are larger than what they meet: the result is as large as they are.
 #[test]
-fn branches_larger_than_the_condition() {
-    let mut g = Spelling(Graph::new("broadcast"));
-    let x = g.0.add_input("x", vec![1, 1, 2, 2]);
-    let c = g.with(GreaterOrEqual, x, 0.0);
-    let [high, low] = [1.0, -1.0].map(|value| {
-        let tensor = Tensor::from_f32(vec![1, 3, 1, 1], vec![value; 3]).unwrap();
-        g.0.add_constant(format!("branch {value}"), tensor)
-    });
-    let y = g.op(Op::Where, &[c, high, low]);
-    g.0.outputs.push(y);
-    // There is no step for it; what matters is that it is not taken for one of another shape.
-    let error = convert(g.0, &ConvertOptions::default()).expect_err("no step");
-    assert!(matches!(error, ConvertError::Unsupported { .. }), "{error}");
+fn constants_larger_than_the_data() {
+    let of = |build: &dyn Fn(&mut Spelling, ValueId) -> ValueId, shape: &[usize]| {
+        let mut g = Spelling(Graph::new("broadcast"));
+        let x = g.0.add_input("x", shape.to_vec());
+        let y = build(&mut g, x);
+        g.0.outputs.push(y);
+        let graph = g.0;
+        let count = shape.iter().product::<usize>();
+        let input: Vec<f32> = (0..count).map(|i| i as f32 - 1.5).collect();
+        let tensor = Tensor::from_f32(shape.to_vec(), input.clone()).unwrap();
+        let expected = reference::run(&graph, &[tensor]).unwrap().remove(0);
+        let conversion = convert(graph, &ConvertOptions::default()).expect("it converts");
+        assert_eq!(conversion.program.outputs[0].shape, expected.shape()[1..]);
+        let bytes = bnn::format::write(&conversion.program).unwrap();
+        let model = Model::from_bytes(&bytes).unwrap();
+        let mut session = model.session(&SessionOptions::default()).unwrap();
+        assert_eq!(session.run(&input).unwrap(), expected.f32().unwrap());
+    };
+    let channels = |g: &mut Spelling, values: [f32; 3]| {
+        let tensor = Tensor::from_f32(vec![1, 3, 1, 1], values.to_vec()).unwrap();
+        let name = format!("channels{}", g.0.values.len());
+        g.0.add_constant(name, tensor)
+    };
+    let selection = |g: &mut Spelling, x| {
+        let c = g.with(GreaterOrEqual, x, 0.0);
+        let (high, low) = (channels(g, [1.0; 3]), channels(g, [-1.0; 3]));
+        g.op(Op::Where, &[c, high, low])
+    };
+    of(&selection, &[1, 1, 2, 2]);
+    for values in [[2.0; 3], [1.0, 2.0, 4.0]] {
+        let sum = |g: &mut Spelling, x| {
+            let c = channels(g, values);
+            g.binary(Add, x, c)
+        };
+        of(&sum, &[1, 1, 2, 2]);
+        let difference = |g: &mut Spelling, x| {
+            let s = g.step(x);
+            let c = channels(g, values);
+            g.binary(Sub, c, s)
+        };
+        of(&difference, &[1, 1, 2, 2]);
+    }
+    let more_dimensions = |g: &mut Spelling, x| {
+        let one = g.0.add_constant("one", Tensor::from_f32(vec![1; 4], vec![1.0]).unwrap());
+        g.binary(Add, x, one)
+    };
+    of(&more_dimensions, &[1, 4]);
 }
 
 /// The sign of what is never negative is refused however it is dressed up, unless nobody reads it.
@@ -463,6 +497,28 @@ fn signs_of_non_negative_values_are_refused() {
         let error = error.expect_err(name);
         assert!(matches!(error, ConvertError::NonNegativeSign { .. }), "{name}: {error}");
     }
+}
+
+/// A threshold that the values never cross leaves a constant.
+#[test]
+fn functions_with_one_value_are_constants() {
+    let inputs = inputs();
+    let graph = network(
+        |s, x| {
+            let sign = s.step(x);
+            let c = s.with(Greater, sign, 1.0);
+            let never = s.float(c);
+            s.binary(Add, sign, never)
+        },
+        &inputs,
+    );
+    let tensor = Tensor::from_f32(vec![1, inputs.len(), 1, 1], inputs.clone()).unwrap();
+    let expected = reference::run(&graph, &[tensor]).unwrap().remove(0);
+    let conversion = convert(graph, &ConvertOptions::default()).expect("converts");
+    let bytes = bnn::format::write(&conversion.program).unwrap();
+    let model = Model::from_bytes(&bytes).unwrap();
+    let mut session = model.session(&SessionOptions::default()).unwrap();
+    assert_eq!(session.run(&inputs).unwrap(), expected.f32().unwrap());
 }
 
 /// Bits are not made of functions with three values.

@@ -4,7 +4,7 @@
 //!
 //! 1. `fold`: constants and shapes.
 //! 2. `signs`: every spelling of a binarisation becomes one operator, by what it does (`pieces`); `units`
-//!    does the same for two-slope activations, `pads` moves padding behind the sign; `expand` writes
+//!    does the same for two-slope activations, `pads` moves padding behind the sign and into convolutions; `expand` writes
 //!    compound operators as simple ones, `exchange` moves signs to where bits can be read; `clean`
 //!    removes what is left over.
 //! 3. `lower`: layers whose weights (`weights`) and inputs (`facts`) take two values become binary, also
@@ -15,6 +15,8 @@
 //! What the buffers of the program hold is recorded on the way (`trace`), so that
 //! [`compare`](crate::compare) can hold it against the graph as it was imported.
 
+mod blocks;
+mod broadcast;
 mod chain;
 mod clean;
 mod describe;
@@ -78,9 +80,13 @@ pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion,
     let shapes = fold::fold_constants(&mut graph)?;
     clean::clean(&mut graph, &shapes);
     let ambiguous_signs = signs::canonicalise_signs(&mut graph, &shapes)?;
+    blocks::unfold_blocks(&mut graph, &shapes);
     expand::expand_compound_operators(&mut graph, &shapes);
     units::canonicalise_units(&mut graph);
     pads::move_pads_behind_steps(&mut graph);
+    let shapes = fold::fold_constants(&mut graph)?;
+    pads::absorb_zero_pads(&mut graph, &shapes);
+    broadcast::repeat_before_constants(&mut graph, &shapes);
     let shapes = fold::fold_constants(&mut graph)?;
     exchange::exchange_signs(&mut graph, &shapes);
     let shapes = fold::fold_constants(&mut graph)?;

@@ -1,4 +1,5 @@
-//! Moves explicit padding behind the sign: `Step(Pad(x, c))` is `Pad(Step(x), Step(c))`.
+//! Moves explicit padding to where it costs nothing: padding with zeros into the convolution that
+//! follows, and any padding behind the sign: `Step(Pad(x, c))` is `Pad(Step(x), Step(c))`.
 //!
 //! BMXNet pads with zeros *before* the sign, so that a padded tap is +1. After this pass the padding
 //! is one of bits, and the convolution that follows takes it as its own.
@@ -50,6 +51,46 @@ fn exchanged(graph: &mut Graph, visited: &Visited, step: &Node) -> Option<Vec<No
         outputs: step.outputs.clone(),
     };
     Some(vec![new_step, new_pad])
+}
+
+/// Takes padding with zeros in front of a convolution into the convolution: `Conv(Pad(x, 0))` is a
+/// `Conv(x)` with larger pads, whether or not a transposition lies between. `shapes` are those of the
+/// values.
+pub(super) fn absorb_zero_pads(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
+    rewrite_nodes(graph, |graph, visited, node| {
+        let Op::Conv(conv) = &node.op else { return None };
+        let before = visited.producer(node.input(0)?)?;
+        let (pad, perm) = match &before.op {
+            Op::Transpose { perm } => (visited.producer(before.input(0)?)?, perm.clone()),
+            _ => (before, (0..4).collect()),
+        };
+        let is_zero = match pad.input(2) {
+            Some(value) => uniform_constant(graph, value)? == 0.0,
+            None => true,
+        };
+        if pad.op != Op::Pad || !is_zero {
+            return None;
+        }
+        let x = pad.input(0)?;
+        let rank = shapes.get(x.index())?.as_ref()?.len();
+        let amounts = pad_amounts(graph, pad, rank)?;
+        let along = |axis: usize| amounts.get(*perm.get(axis)?).copied();
+        let ((0, 0), (0, 0)) = (along(0)?, along(1)?) else { return None };
+        let ((top, bottom), (left, right)) = (along(2)?, along(3)?);
+        let mut larger = conv.clone();
+        for (pad, more) in larger.pads.iter_mut().zip([top, left, bottom, right]) {
+            *pad = pad.checked_add(more)?;
+        }
+        let mut layer = Node { op: Op::Conv(larger), ..node.clone() };
+        if !matches!(before.op, Op::Transpose { .. }) {
+            layer.inputs[0] = Some(x);
+            return Some(vec![layer]);
+        }
+        let transposed = graph.add_value(format!("{}.unpadded", before.name));
+        layer.inputs[0] = Some(transposed);
+        let transpose = Node { inputs: vec![Some(x)], outputs: vec![transposed], ..before.clone() };
+        Some(vec![transpose, layer])
+    });
 }
 
 /// The amounts of a constant padding for every dimension: `[(before, after)]`, none negative.

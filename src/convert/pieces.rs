@@ -56,6 +56,12 @@ impl Pieces {
         Some(TwoPieces { below: float(start - 1), from: float(start), low, high })
     }
 
+    /// The only value of the function, if that is a float.
+    pub(super) fn one(&self) -> Option<f32> {
+        let [value] = self.values.as_slice() else { return None };
+        value.f32().ok().map(|values| values[0])
+    }
+
     /// The value at the float with the given key.
     fn at(&self, key: i32) -> &Tensor {
         &self.values[self.starts.partition_point(|&start| start <= key)]

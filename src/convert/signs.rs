@@ -21,9 +21,12 @@ use super::{
     clean::drop_dead_nodes,
     describe::describe_source,
     facts::non_negative,
-    pieces::{Functions, TwoPieces, running_operand},
+    pieces::{Functions, Pieces, TwoPieces, running_operand},
     rewrite::{Visited, replace_uses, rewrite_nodes},
 };
+
+/// Most elements of a value that is written out because it does not depend on the input.
+const LARGEST_CONSTANT: usize = 1 << 22;
 
 /// Rewrites all spellings; see the module. `shapes` are those of the values. Returns the results of
 /// those that were a bare ONNX `Sign`, whose value at zero is 0 there and +1 here.
@@ -41,6 +44,16 @@ pub(super) fn canonicalise_signs(
     let mut scaled_steps = HashSet::new();
     rewrite_nodes(graph, |graph, visited, node| {
         let function = functions.visit(graph, visited, node);
+        if let Some(value) = function.and_then(Pieces::one)
+            && let Some(shape) = shapes.get(node.output().index()).cloned().flatten()
+            && shape.iter().product::<usize>() <= LARGEST_CONSTANT
+        {
+            // Nothing of the input is left: two thresholds of which one hides the other.
+            let count = shape.iter().product();
+            let constant = Tensor::from_f32(shape, vec![value; count]).ok();
+            graph.values[node.output().index()].constant = constant;
+            return Some(Vec::new());
+        }
         let two = function.and_then(|pieces| Some((pieces.source, pieces.two()?)));
         if matches!(node.op, Op::Step { .. }) || scales_step(graph, node, &scaled_steps) {
             scaled_steps.extend(&node.outputs);

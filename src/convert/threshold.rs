@@ -119,7 +119,14 @@ pub(super) fn float_threshold(
     comparison: Comparison,
     channel: usize,
 ) -> Option<FloatThreshold> {
-    let flip = direction(chain, channel)? == Direction::Decreasing;
+    let direction = direction(chain, channel)?;
+    if direction == Direction::Constant {
+        // Not at the ends of the floats, where a sum may overflow before a zero multiplies it.
+        let always = comparison.holds(evaluate(chain, 0.0, channel));
+        let at = if always { f32::NEG_INFINITY } else { f32::INFINITY };
+        return Some(FloatThreshold { at, flip: false });
+    }
+    let flip = direction == Direction::Decreasing;
     // `above(x)`: the outcome that grows with x.
     let above = |x: f32| comparison.holds(evaluate(chain, x, channel)) != flip;
     let (mut low, mut high) = (ordinal(-f32::MAX), ordinal(f32::MAX));
@@ -175,6 +182,14 @@ mod tests {
         }
         assert_eq!(ordinal(0.0) - ordinal(-0.0), 1);
         assert_eq!(ordinal(1e-45) - ordinal(0.0), 1);
+    }
+
+    #[test]
+    fn constants_are_found_where_ends_overflow() {
+        let chain = [2.0, 0.0].map(|p| ChannelOp::Multiply(vec![p]));
+        let chain = [&chain[..], &[ChannelOp::Add(vec![1.0])]].concat();
+        let found = float_threshold(&chain, Comparison::AtLeast, 0);
+        assert_eq!(found, Some(FloatThreshold { at: f32::NEG_INFINITY, flip: false }));
     }
 
     #[test]

@@ -47,7 +47,6 @@ impl View {
     }
 
     /// The logical shape.
-    #[cfg(test)]
     pub(super) fn shape(&self) -> Vec<usize> {
         self.axes.iter().map(|axis| axis.iter().map(|&e| self.extents[e]).product()).collect()
     }
@@ -270,6 +269,12 @@ impl View {
                 return None;
             }
             return self.per_channel(size, &shape[shape.len() - rank..], values);
+        }
+        // A constant that is larger than what it meets has no place in it.
+        let own = self.shape();
+        let mut met = shape.iter().rev().zip(own.iter().rev());
+        if met.any(|(&dimension, &own)| dimension != 1 && dimension != own) {
+            return None;
         }
         let mut constant_stride = vec![0; rank];
         let mut stride = 1;

@@ -278,9 +278,14 @@ impl Lowering<'_> {
         if layer.geometry.pads == [0; 4] {
             pad = PadValue::Zero;
         }
-        let (input_scale, input_centre, alphabet) = alphabet(levels);
+        let (mut input_scale, mut input_centre, alphabet) = alphabet(levels);
         // x is `input_scale * bit` with bits 0 and 1, or `input_scale * s + input_centre`.
         let plain = weights.centred() && input_centre == 0.0;
+        if !plain && alphabet == Alphabet::ZeroOne {
+            // The general form knows signs only: 0 and `a` are `a/2 * s + a/2`.
+            input_scale /= 2.0;
+            input_centre = input_scale;
+        }
         if !plain && pad != PadValue::Zero {
             return Err(self.unsupported(
                 index,

@@ -404,10 +404,20 @@ impl<'a> Lowering<'a> {
                 let node = self.node(index);
                 match &node.op {
                     Op::Transpose { perm } => return perm[..] == [0, 3, 1, 2],
-                    Op::Unary(_) | Op::Binary(_) | Op::Clip | Op::Step { .. } | Op::Quant(_)
+                    Op::Unary(_)
+                    | Op::Binary(_)
+                    | Op::Clip
+                    | Op::PRelu
+                    | Op::TwoSlope
+                    | Op::Step { .. }
+                    | Op::Quant(_)
+                    | Op::Pad
+                    | Op::Slice
+                    | Op::Split { .. }
+                    | Op::Concat { .. }
                         if seen.insert(node.output()) =>
                     {
-                        pending.push(node.output());
+                        pending.extend(&node.outputs);
                     }
                     _ => {}
                 }

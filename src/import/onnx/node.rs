@@ -1,6 +1,6 @@
 //! One node on its way into the graph.
 
-use super::assemble::Assembly;
+use super::assemble::{Assembly, op_type};
 use super::attributes::Attributes;
 use super::error::ImportError;
 use super::operators::Rule;
@@ -64,6 +64,11 @@ impl<'a, 'g> NodeContext<'a, 'g> {
     /// The version of ONNX's own operators.
     pub(super) fn operator_set(&self) -> i64 {
         self.assembly.operator_set
+    }
+
+    /// The operator.
+    pub(super) fn op_type(&self) -> &'a str {
+        op_type(self.node)
     }
 
     /// Number of operands, left out ones between others counted.

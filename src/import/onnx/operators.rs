@@ -3,7 +3,10 @@
 //! A rule asks for every attribute that its operator has in any of the operator sets that are known,
 //! and refuses what the graph cannot express.
 
+mod activation;
 mod elementwise;
+mod enlarge;
+mod normalization;
 mod qonnx;
 mod rearrange;
 mod reduction;
@@ -32,6 +35,12 @@ fn onnx_rule(op_type: &str) -> Option<Rule> {
         "HardSwish" => |node| unary(node, UnaryOp::HardSwish),
         "Tanh" => |node| unary(node, UnaryOp::Tanh),
         "Elu" => elementwise::elu,
+        "Selu" => activation::selu,
+        "Celu" => activation::celu,
+        "Gelu" => activation::gelu,
+        "Mish" => activation::mish,
+        "Softsign" => activation::softsign,
+        "ThresholdedRelu" => activation::thresholded_relu,
         "Softplus" => |node| unary(node, UnaryOp::Softplus),
         "Erf" => |node| unary(node, UnaryOp::Erf),
         "Neg" => |node| unary(node, UnaryOp::Neg),
@@ -74,11 +83,17 @@ fn onnx_rule(op_type: &str) -> Option<Rule> {
         "GlobalMaxPool" => |node| fixed(node, Op::GlobalMaxPool, 1),
         "Gemm" => gemm,
         "MatMul" => |node| fixed(node, Op::MatMul, 2),
-        "BatchNormalization" => batch_normalization,
+        "BatchNormalization" => normalization::batch,
+        "LayerNormalization" => normalization::layer,
+        "InstanceNormalization" => normalization::instance,
         "ReduceMean" => |node| reduction::reduce(node, ReduceKind::Mean),
         "ReduceSum" => |node| reduction::reduce(node, ReduceKind::Sum),
         "ReduceMax" => |node| reduction::reduce(node, ReduceKind::Max),
         "ReduceMin" => |node| reduction::reduce(node, ReduceKind::Min),
+        "ReduceProd" => reduction::reduce_product,
+        "ReduceL1" => reduction::reduce_absolute,
+        "ReduceL2" => |node| reduction::reduce_squares(node, true),
+        "ReduceSumSquare" => |node| reduction::reduce_squares(node, false),
         "ArgMax" => reduction::arg_max,
         "Softmax" => |node| reduction::softmax(node, false),
         "LogSoftmax" => |node| reduction::softmax(node, true),
@@ -94,10 +109,16 @@ fn onnx_rule(op_type: &str) -> Option<Rule> {
         "Expand" => |node| fixed(node, Op::Expand, 2),
         "Gather" => rearrange::gather,
         "Shape" => rearrange::shape,
+        "Size" => rearrange::size,
+        "Tile" => enlarge::tile,
+        "Upsample" => enlarge::upsample,
+        "Resize" => enlarge::resize,
+        "SpaceToDepth" => enlarge::space_to_depth,
         "DepthToSpace" => rearrange::depth_to_space,
         "Constant" => rearrange::constant,
         "ConstantOfShape" => rearrange::constant_of_shape,
         "Range" => rearrange::range,
+        "If" | "Loop" | "Scan" => control_flow,
         _ => return None,
     })
 }
@@ -122,17 +143,9 @@ fn gemm(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
     node.push(op, node.operands())
 }
 
-/// Further results (running statistics) exist only while training.
-fn batch_normalization(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
-    node.at_most(5)?;
-    let attributes = &node.attributes;
-    attributes.ignore("momentum");
-    if attributes.flag("training_mode")? {
-        return Err(Fault::Unsupported("statistics of the batch (training mode)".to_owned()));
-    }
-    if !attributes.flag_or("spatial", true)? {
-        return Err(Fault::Unsupported("statistics for each pixel (spatial = 0)".to_owned()));
-    }
-    let epsilon = attributes.float("epsilon")?.unwrap_or(1e-5);
-    node.push(Op::BatchNormalization { epsilon }, node.operands())
+/// What a branch or a loop does depends on the input; a network for this engine always does the same.
+fn control_flow(_: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
+    let reason =
+        "branches and loops are not; export the network without them (traced, for one shape)";
+    Err(Fault::Unsupported(reason.to_owned()))
 }

@@ -1,7 +1,7 @@
 //! The operators of QONNX.
 
 use super::Rule;
-use crate::graph::{Op, QuantAttributes, RoundingMode};
+use crate::graph::{BinaryOp, Op, QuantAttributes, RoundingMode, Tensor, UnaryOp, ValueId};
 use crate::import::onnx::node::{Fault, NodeContext};
 
 /// The rule for an operator in one of the domains that QONNX tools have used: today's, that of FINN
@@ -46,13 +46,60 @@ fn quant(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
     super::fixed(node, Op::Quant(attributes), 4)
 }
 
-/// Version 1 has five operands. Version 2 adds a scale of the result (and `signed`, `narrow`).
+/// Version 1: `x, scale, zero_point, in_bit_width, out_bit_width`.
 fn trunc(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
     if node.operand_count() > 5 {
-        return Err(Fault::Unsupported("Trunc with its own output scale (version 2)".to_owned()));
+        return trunc_to_scale(node);
     }
     let rounding = rounding_mode(node, RoundingMode::Floor)?;
     super::fixed(node, Op::Trunc { rounding }, 5)
+}
+
+/// Version 2: `x, scale, zero_point, in_bit_width, out_scale, out_bit_width`, for some time with an
+/// unused zero point of the result before the last one. The integer is divided by the power of two
+/// that is nearest to `out_scale / scale`, then clamped, then rounded.
+fn trunc_to_scale(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
+    node.at_most(7)?;
+    let attributes = QuantAttributes {
+        signed: node.attributes.flag_or("signed", true)?,
+        narrow: node.attributes.flag("narrow")?,
+        rounding: rounding_mode(node, RoundingMode::Floor)?,
+    };
+    let (x, scale, zero_point) = (node.operand(0)?, node.operand(1)?, node.operand(2)?);
+    let (out_scale, bits) = (node.operand(4)?, node.operand(node.operand_count() - 1)?);
+    let (Some(from), Some(to)) = (single(node, 1), single(node, 4)) else {
+        return Err(Fault::Unsupported("scales that are not one constant".to_owned()));
+    };
+    let lost = libm::exp2f(libm::log2f(to / from).round_ties_even());
+    if !lost.is_normal() {
+        return Err(Fault::Invalid(format!("scales {from} and {to} do not fit together")));
+    }
+    if attributes.signed && single(node, node.operand_count() - 1) == Some(1.0) {
+        return Err(Fault::Unsupported("a signed result of one bit".to_owned()));
+    }
+    let lost = node.add_constant("lost", Tensor::scalar(lost));
+    let binary = |node: &mut NodeContext<'_, '_>, op, a: ValueId, b: ValueId| {
+        node.push_part(Op::Binary(op), vec![Some(a), Some(b)])
+    };
+    let integer = binary(node, BinaryOp::Div, x, scale)?;
+    let integer = binary(node, BinaryOp::Add, integer, zero_point)?;
+    let integer = node.push_part(Op::Unary(UnaryOp::Round), vec![Some(integer)])?;
+    let shortened = binary(node, BinaryOp::Div, integer, lost)?;
+    let one = node.add_constant("one", Tensor::scalar(1.0));
+    let nothing = node.add_constant("nothing", Tensor::scalar(0.0));
+    let clamped = vec![Some(shortened), Some(one), Some(nothing), Some(bits)];
+    let rounded = node.push_part(Op::Quant(attributes), clamped)?;
+    let out_zero_point = binary(node, BinaryOp::Div, zero_point, lost)?;
+    let shifted = binary(node, BinaryOp::Sub, rounded, out_zero_point)?;
+    node.push(Op::Binary(BinaryOp::Mul), vec![Some(shifted), Some(out_scale)])
+}
+
+/// The only element of a constant operand.
+fn single(node: &NodeContext<'_, '_>, index: usize) -> Option<f32> {
+    match node.constant(index)?.f32().ok()? {
+        &[value] => Some(value),
+        _ => None,
+    }
 }
 
 /// Channels are in axis 1, or in the last one with `data_layout` NHWC, which is transposed for.

@@ -4,7 +4,7 @@ use super::elementwise::exact_float;
 use crate::graph::{Data, DataType, Op, Tensor, ValueId};
 use crate::import::onnx::node::{Fault, NodeContext};
 
-fn missing(name: &str) -> Fault {
+pub(super) fn missing(name: &str) -> Fault {
     Fault::Invalid(format!("attribute `{name}` is missing"))
 }
 
@@ -124,6 +124,17 @@ pub(super) fn shape(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
     let start = node.attributes.int("start")?.unwrap_or(0);
     let end = node.attributes.int("end")?;
     super::fixed(node, Op::Shape { start, end }, 1)
+}
+
+/// The number of elements.
+pub(super) fn size(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
+    node.at_most(1)?;
+    // At most 2^31.
+    let count = node.shape(0)?.iter().product::<usize>() as i64;
+    let count = Tensor::new(Vec::new(), Data::I64(vec![count]))
+        .map_err(|error| Fault::Invalid(error.to_string()))?;
+    node.define(count);
+    Ok(())
 }
 
 pub(super) fn depth_to_space(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
