@@ -16,7 +16,7 @@ const PITCH: (f64, f64) = (3.4, 88.0);
 /// A step without weights takes this part of a layer's place.
 const SLIM: f64 = 0.6;
 /// Height of the highest block, and what even a map of one pixel gets.
-const BLOCK: (f64, f64) = (110.0, 26.0);
+const BLOCK: (f64, f64) = (110.0, 36.0);
 /// Height of the highest arc.
 const ARC: f64 = 84.0;
 /// Height of the longest bar.
