@@ -5,11 +5,13 @@
 
 use bnn::{
     Isa, Model, SessionOptions,
+    compare::compare_layers,
     convert::{Conversion, ConvertError, ConvertOptions, convert},
     graph::{
-        BinaryOp, ConvAttributes, Graph, Op, PoolAttributes, ReduceKind, Tensor, UnaryOp, ValueId,
+        BinaryOp, ConvAttributes, Graph, Op, PoolAttributes, QuantAttributes, ReduceKind,
+        RoundingMode, Tensor, UnaryOp, ValueId,
     },
-    program::{BinaryOutput, StepKind},
+    program::{BinaryOutput, BufferKind, StepKind},
     reference,
 };
 use proptest::prelude::*;
@@ -144,6 +146,11 @@ impl Network {
         self.op(Op::BatchNormalization { epsilon }, &[x, gamma, beta, mean, variance])
     }
 
+    fn clip(&mut self, x: ValueId, low: f32, high: f32) -> ValueId {
+        let [low, high] = [low, high].map(|bound| self.constant(&[], vec![bound]));
+        self.op(Op::Clip, &[x, low, high])
+    }
+
     fn max_pool(&mut self, x: ValueId, kernel: usize, stride: usize, pad: usize) -> ValueId {
         self.op(Op::MaxPool(pool(kernel, stride, pad)), &[x])
     }
@@ -230,6 +237,10 @@ fn check(mut network: Network, output: ValueId, agreement: Agreement) -> Convers
             }
         }
     }
+    let rows = [vec![network.random.floats(shape.iter().product())]];
+    let options = SessionOptions::default();
+    let comparison = compare_layers(&graph, &conversion.trace, &model, &rows, &options).unwrap();
+    assert!(comparison.passed, "{:#?}", comparison.first_failure());
     conversion
 }
 
@@ -512,6 +523,205 @@ proptest! {
         let y = n.float_conv(y, 4 * c, 2, conv(1, 1, 0));
         check(n, y, Agreement::Exact);
     }
+
+    /// Activations of two to four bits, as DoReFa and QONNX write them, with scales that keep sums
+    /// exact: planes of bits.
+    #[test]
+    fn activations_of_several_bits(
+        seed: u64,
+        c in 1_usize..70,
+        bits in 2_u32..5,
+        signed: bool,
+        narrow: bool,
+        pooled: bool,
+    ) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, c, 6, 5]);
+        let highest = (1 << bits) as f32 - 1.0;
+        let x = n.scalar(BinaryOp::Mul, x, 1.5);
+        let x = n.clip(x, 0.0, 1.0);
+        let x = n.scalar(BinaryOp::Mul, x, highest);
+        let x = n.unary(UnaryOp::Round, x);
+        let x = n.scalar(BinaryOp::Mul, x, 0.25);
+        let y = n.sign_conv(x, c, 33, conv(3, 1, 1));
+        let y = n.batch_norm(y, 33, 3.0);
+        let y = n.scalar(BinaryOp::Mul, y, 2.0);
+        let quantiser = QuantAttributes { signed, narrow, rounding: RoundingMode::Round };
+        let parameters = [0.5, 0.0, bits as f32].map(|value| n.constant(&[], vec![value]));
+        let [scale, zero_point, bit_width] = parameters;
+        let y = n.op(Op::Quant(quantiser), &[y, scale, zero_point, bit_width]);
+        let y = if pooled { n.max_pool(y, 2, 1, 0) } else { y };
+        let y = n.sign_conv(y, 33, 7, conv(3, 2, 1));
+        let y = n.op(Op::Flatten { axis: 1 }, &[y]);
+        let y = n.clip(y, -3.0, 4.0);
+        let y = n.unary(UnaryOp::Floor, y);
+        let features = if pooled { 7 * 3 * 2 } else { 7 * 3 * 3 };
+        let weights = n.random.signs(features * 5);
+        let weights = n.constant(&[features, 5], weights);
+        let y = n.op(Op::MatMul, &[y, weights]);
+        let conversion = check(n, y, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 3);
+    }
+
+    /// Ternary activations with a threshold that depends on the data (TBN), and ternary ones of two
+    /// comparisons (BinaryDuo before decoupling).
+    #[test]
+    fn ternary_activations(seed: u64, log_c in 0_u32..7) {
+        let c = 1 << log_c;
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, c, 8, 4]);
+        // Eighths: their mean is exact.
+        let x = n.scalar(BinaryOp::Mul, x, 8.0);
+        let x = n.unary(UnaryOp::Round, x);
+        let x = n.scalar(BinaryOp::Div, x, 8.0);
+        let magnitudes = n.unary(UnaryOp::Abs, x);
+        let axes = n.integers(&[1, 2, 3]);
+        let mean = Op::Reduce { kind: ReduceKind::Mean, keep_dims: true };
+        let mean = n.op(mean, &[magnitudes, axes]);
+        let delta = n.scalar(BinaryOp::Mul, mean, 0.4);
+        let negative = n.unary(UnaryOp::Neg, delta);
+        let above = n.binary(BinaryOp::Greater, x, delta);
+        let below = n.binary(BinaryOp::Less, x, negative);
+        let to_float = Op::Cast { to: bnn::graph::DataType::F32 };
+        let above = n.op(to_float.clone(), &[above]);
+        let below = n.op(to_float.clone(), &[below]);
+        let t = n.binary(BinaryOp::Sub, above, below);
+        let y = n.sign_conv(t, c, 20, conv(3, 1, 1));
+        let y = n.batch_norm(y, 20, 5.0);
+        let low = n.constant(&[], vec![0.25]);
+        let high = n.constant(&[], vec![0.75]);
+        let one = n.binary(BinaryOp::GreaterOrEqual, y, low);
+        let two = n.binary(BinaryOp::GreaterOrEqual, y, high);
+        let one = n.op(to_float.clone(), &[one]);
+        let two = n.op(to_float, &[two]);
+        let t = n.binary(BinaryOp::Add, one, two);
+        let t = n.scalar(BinaryOp::Mul, t, 0.5);
+        let y = n.sign_conv(t, 20, 6, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+    }
+
+    /// The K map of XNOR-Net, HORQ's two signs with scales of the data, and a product of a row of
+    /// channels with a plane of pixels.
+    #[test]
+    fn scales_that_depend_on_the_data(seed: u64, log_c in 0_u32..6) {
+        let c = 1 << log_c;
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, c, 8, 4]);
+        let x = n.scalar(BinaryOp::Mul, x, 8.0);
+        let x = n.unary(UnaryOp::Round, x);
+        let magnitudes = n.unary(UnaryOp::Abs, x);
+        let channels = n.integers(&[1]);
+        let mean = Op::Reduce { kind: ReduceKind::Mean, keep_dims: true };
+        let a = n.op(mean.clone(), &[magnitudes, channels]);
+        let box_filter = PoolAttributes { count_include_pad: true, ..pool(3, 1, 1) };
+        let k = n.op(Op::AveragePool(box_filter), &[a]);
+        let shifted = n.scalar(BinaryOp::Add, x, 0.5);
+        let s = n.step(shifted);
+        let y = n.sign_conv(s, c, 12, conv(3, 1, 1));
+        let y = n.binary(BinaryOp::Mul, y, k);
+        let everything = n.integers(&[1, 2, 3]);
+        let beta = n.op(mean, &[magnitudes, everything]);
+        let z = n.sign_conv(s, c, 12, conv(1, 1, 0));
+        let z = n.binary(BinaryOp::Mul, z, beta);
+        let y = n.binary(BinaryOp::Add, z, y);
+        let row = n.op(Op::GlobalAveragePool, &[y]);
+        let gate = n.binary(BinaryOp::Mul, row, k);
+        let y = n.binary(BinaryOp::Add, y, gate);
+        let conversion = check(n, y, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+    }
+
+    /// BinaryDuo after decoupling: every output feeds two thresholds, and no copy exists as floats.
+    #[test]
+    fn duplicated_channels(seed: u64, c in 1_usize..50) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, 3, 7, 6]);
+        let x = n.sign_conv(x, 3, c, conv(3, 1, 1));
+        let mut x = n.op(Op::Concat { axis: 1 }, &[x, x]);
+        for _ in 0..2 {
+            let y = n.batch_norm(x, 2 * c, 3.0);
+            let half = n.constant(&[1], vec![0.5]);
+            let y = n.binary(BinaryOp::GreaterOrEqual, y, half);
+            let y = n.op(Op::Cast { to: bnn::graph::DataType::F32 }, &[y]);
+            let y = n.sign_conv(y, 2 * c, c, conv(3, 1, 1));
+            x = n.op(Op::Concat { axis: 1 }, &[y, y]);
+        }
+        let x = n.op(Op::GlobalAveragePool, &[x]);
+        let conversion = check(n, x, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+        let program = &conversion.program;
+        let joined_floats = program.steps.iter().filter(|step| {
+            matches!(&step.kind, StepKind::Concat { output, .. }
+                if program.buffer(*output).kind == BufferKind::F32)
+        });
+        // Only the last copy, which is averaged, is one of floats.
+        prop_assert_eq!(joined_floats.count(), 1);
+    }
+
+    /// Channel shuffles and splits behind a sign (ShuffleNet), with grouped and depth-wise layers.
+    #[test]
+    fn rearranged_signs(seed: u64, per_group in 1_usize..20) {
+        let c = 2 * per_group;
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, 3, 6, 5]);
+        let x = n.sign_conv(x, 3, c, conv(3, 1, 1));
+        let s = n.step(x);
+        let shape = n.integers(&[1, 2, per_group as i64, 6, 5]);
+        let y = n.op(Op::Reshape { allow_zero: false }, &[s, shape]);
+        let y = n.op(Op::Transpose { perm: vec![0, 2, 1, 3, 4] }, &[y]);
+        let shape = n.integers(&[1, c as i64, 6, 5]);
+        let y = n.op(Op::Reshape { allow_zero: false }, &[y, shape]);
+        let depth_wise = ConvAttributes { groups: c, ..conv(3, 1, 1) };
+        let y = n.sign_conv(y, c, c, depth_wise);
+        let bounds = [per_group as i64, c as i64, 1].map(|bound| n.integers(&[bound]));
+        let [start, end, axis] = bounds;
+        let part = n.op(Op::Slice, &[s, start, end, axis]);
+        let z = n.sign_conv(part, per_group, c, conv(3, 1, 1));
+        let y = n.binary(BinaryOp::Add, y, z);
+        let conversion = check(n, y, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+    }
+
+    /// Every rounding of QONNX, `Trunc`, and a quantiser given as thresholds.
+    #[test]
+    fn quantisers(
+        seed: u64,
+        c in 1_usize..20,
+        rounding in prop::sample::select(vec![
+            RoundingMode::Round,
+            RoundingMode::Ceil,
+            RoundingMode::Floor,
+            RoundingMode::Up,
+            RoundingMode::Down,
+            RoundingMode::HalfUp,
+            RoundingMode::HalfDown,
+        ]),
+    ) {
+        let mut n = Network::new(seed);
+        let x = n.graph.add_input("x", vec![1, c, 5, 5]);
+        // Quarters, so that halves occur.
+        let x = n.scalar(BinaryOp::Mul, x, 12.0);
+        let x = n.unary(UnaryOp::Round, x);
+        let x = n.scalar(BinaryOp::Div, x, 4.0);
+        let parameters = [0.5, 1.0, 3.0, 8.0].map(|value| n.constant(&[], vec![value]));
+        let [scale, zero_point, three, eight] = parameters;
+        let quantiser = QuantAttributes { signed: true, narrow: false, rounding };
+        let y = n.op(Op::Quant(quantiser), &[x, scale, zero_point, three]);
+        let y = n.sign_conv(y, c, 9, conv(3, 1, 1));
+        let z = n.op(Op::Trunc { rounding }, &[y, scale, zero_point, eight, three]);
+        let mut thresholds: Vec<f32> = Vec::new();
+        for _ in 0..9 {
+            let mut row = n.random.floats(3).into_iter().map(|t| (t * 9.0).round()).collect::<Vec<_>>();
+            row.sort_by(f32::total_cmp);
+            thresholds.extend(row);
+        }
+        let thresholds = n.constant(&[9, 3], thresholds);
+        let y = n.op(Op::MultiThreshold { out_scale: 0.5, out_bias: -0.25 }, &[z, thresholds]);
+        let y = n.sign_conv(y, 9, 4, conv(3, 1, 1));
+        let conversion = check(n, y, Agreement::Exact);
+        prop_assert_eq!(conversion.report.binary_layers, 2);
+    }
 }
 
 /// Maps of one channel, whose channel dimension has no extent in memory, can be joined and read.
@@ -528,6 +738,25 @@ fn one_channel_maps_are_joined() {
     let y = n.op(Op::Concat { axis: 1 }, &[x, z]);
     let conversion = check(n, y, Agreement::Exact);
     assert_eq!(conversion.report.binary_layers, 2);
+}
+
+/// The type of a condition survives being moved about: the cast that makes floats of it stays.
+#[test]
+fn truth_values_are_moved_before_they_are_cast() {
+    let mut n = Network::new(2);
+    let x = n.graph.add_input("x", vec![1, 5, 4, 6]);
+    let zero = n.constant(&[], vec![0.0]);
+    let holds = n.binary(BinaryOp::GreaterOrEqual, x, zero);
+    let holds = n.op(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[holds]);
+    let bits = n.op(Op::Cast { to: bnn::graph::DataType::F32 }, &[holds]);
+    let y = n.sign_conv(bits, 6, 3, conv(1, 1, 0));
+    n.graph.outputs.push(y);
+    let graph = n.graph;
+    // Either it converts, or it is refused in words; it is not taken for something else.
+    match convert(graph, &ConvertOptions::default()) {
+        Ok(conversion) => assert_eq!(conversion.report.binary_layers, 1),
+        Err(error) => assert!(matches!(error, ConvertError::Unsupported { .. }), "{error}"),
+    }
 }
 
 /// The sign of something that is never negative is not guessed at.

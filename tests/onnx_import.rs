@@ -482,6 +482,38 @@ fn dropout_and_identity_do_nothing() {
     assert!(training.failure().contains("training"));
 }
 
+/// What exporters write for the zero bias of a layer: a scalar, cast to the type of the weights or of
+/// the input and expanded to a shape that is computed from them.
+#[test]
+fn casts_to_the_type_of_another_tensor() {
+    for like in ["x", "w", "truth"] {
+        let graph = Model::new(20, &[1, 2, 3, 3])
+            .tensor(floats("w", &[4, 2, 1, 1], &[1.0; 8]))
+            .tensor(raw("truth", DataType::BOOL, &[], &[1]))
+            .node(node("Shape", &["w"], &["size"], vec![int("start", 0), int("end", 1)]))
+            .node(node("Constant", &[], &["two"], vec![tensor_attribute("value", double_two())]))
+            .node(node("CastLike", &["two", like], &["cast"], vec![]))
+            .node(node("Expand", &["cast", "size"], &["b"], vec![]))
+            .node(node("Cast", &["b"], &["bias"], vec![int("to", 1)]))
+            .op("Conv", &["w", "bias"], vec![])
+            .graph();
+        let input = Tensor::from_f32(vec![1, 2, 3, 3], vec![0.5; 18]).expect("an input");
+        let y = run(&graph, &[input]).expect("the model runs").remove(0);
+        // Of a truth value only that it is not zero remains.
+        let expected = if like == "truth" { 2.0 } else { 3.0 };
+        assert_eq!(y.f32(), Ok(&[expected; 36][..]), "like {like}");
+    }
+    let unknown = Model::new(20, &[1, 2])
+        .node(node("LSTM", &["x"], &["a"], vec![]))
+        .node(node("CastLike", &["x", "a"], &["y"], vec![]))
+        .failure();
+    assert!(unknown.starts_with("1 node is not supported: `the LSTM`"), "{unknown}");
+}
+
+fn double_two() -> TensorProto {
+    raw("", DataType::DOUBLE, &[], &2.0_f64.to_le_bytes())
+}
+
 #[test]
 fn qonnx_operators_in_every_domain() {
     let model = |domain: &str, op: &str, further: &[(&str, f32)], attributes| {

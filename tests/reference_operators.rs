@@ -407,6 +407,58 @@ fn reshaping() {
     assert_eq!(value(Op::Expand, &[&thin, &ints(&[2, 1, 2])]).shape(), [2, 2, 2]);
 }
 
+/// Values whose sum loses digits when it is taken one f32 addition after the other.
+fn many_tenths() -> Vec<f32> {
+    (0..1 << 21).map(|i| if i % 2 == 0 { 0.1 } else { -0.1 }).collect()
+}
+
+#[test]
+fn constants_are_reduced_without_losing_digits() {
+    let mut graph = Graph::new("scale");
+    let x = graph.add_input("x", vec![1]);
+    let weights = graph.add_constant("w", floats(&[1 << 21], &many_tenths()));
+    let magnitudes = graph.push_node("abs", Op::Unary(UnaryOp::Abs), [weights]);
+    let mean = Op::Reduce { kind: ReduceKind::Mean, keep_dims: true };
+    let mean = graph.push_node("mean", mean, [magnitudes]);
+    let scaled = graph.push_node("scaled", Op::Binary(BinaryOp::Mul), [x, mean]);
+    graph.outputs = vec![scaled];
+    let outputs = run(&graph, &[floats(&[1], &[1.0])]).expect("it runs");
+    assert_eq!(outputs, [floats(&[1], &[0.1])]);
+}
+
+#[test]
+fn observers_see_every_node() {
+    let mut graph = Graph::new("observed");
+    let x = graph.add_input("x", vec![1, 2]);
+    let negated = graph.push_node("negated", Op::Unary(UnaryOp::Neg), [x]);
+    let sum = graph.push_node("sum", Op::Binary(BinaryOp::Add), [negated, negated]);
+    graph.outputs = vec![sum];
+    let mut seen = Vec::new();
+    let interpreter = Interpreter::new(&graph);
+    let outputs = interpreter
+        .run_observed(&[floats(&[1, 2], &[1.0, 2.0])], &mut |evaluated| {
+            assert_eq!(evaluated.operands.len(), 1 + evaluated.index);
+            seen.push(evaluated.results[0].f32().expect("floats").to_vec());
+            Ok(())
+        })
+        .expect("it runs");
+    assert_eq!(seen, [[-1.0, -2.0], [-2.0, -4.0]]);
+    assert_eq!(outputs, [floats(&[1, 2], &[-2.0, -4.0])]);
+    assert!(!interpreter.is_constant(sum));
+}
+
+#[test]
+fn data_are_reduced_in_order() {
+    let mut graph = Graph::new("sum");
+    let x = graph.add_input("x", vec![1, 3]);
+    let sum = Op::Reduce { kind: ReduceKind::Sum, keep_dims: true };
+    let sum = graph.push_node("sum", sum, [x]);
+    graph.outputs = vec![sum];
+    // 2^24 + 1 is rounded to 2^24, twice.
+    let outputs = run(&graph, &[floats(&[1, 3], &[16_777_216.0, 1.0, 1.0])]).expect("it runs");
+    assert_eq!(outputs, [floats(&[1, 1], &[16_777_216.0])]);
+}
+
 #[test]
 fn moving_elements() {
     let x = ramp(&[2, 3]);

@@ -66,6 +66,8 @@ pub enum ChannelOp {
     Minimum(Vec<f32>),
     /// `x > p ? x : p`.
     Maximum(Vec<f32>),
+    /// `x >= p ? x - p : x`.
+    Wrap(Vec<f32>),
     /// `x >= 0 ? positive * x : negative * x`.
     TwoSlope {
         /// Slope for `x >= 0`; absent: `x` itself.
@@ -349,7 +351,8 @@ impl EpilogueOp {
                 | ChannelOp::Divide(p)
                 | ChannelOp::DivideInto(p)
                 | ChannelOp::Minimum(p)
-                | ChannelOp::Maximum(p),
+                | ChannelOp::Maximum(p)
+                | ChannelOp::Wrap(p),
             ) => (Some(p), None),
             Self::Channel(ChannelOp::TwoSlope { positive, negative }) => {
                 (positive.as_ref(), Some(negative))
@@ -413,6 +416,7 @@ mod tests {
             p().prop_map(ChannelOp::DivideInto),
             p().prop_map(ChannelOp::Minimum),
             p().prop_map(ChannelOp::Maximum),
+            p().prop_map(ChannelOp::Wrap),
             (prop::option::of(p()), p())
                 .prop_map(|(positive, negative)| ChannelOp::TwoSlope { positive, negative }),
             (any::<bool>(), value(), value()).prop_map(|(at_least, low, high)| ChannelOp::Step {
@@ -570,6 +574,8 @@ mod tests {
             ChannelOp::Minimum(p) if x < at(p) => x,
             ChannelOp::Maximum(p) if x > at(p) => x,
             ChannelOp::Minimum(p) | ChannelOp::Maximum(p) => at(p),
+            ChannelOp::Wrap(p) if x >= at(p) => x - at(p),
+            ChannelOp::Wrap(_) => x,
             ChannelOp::TwoSlope { positive, negative } => match positive {
                 _ if x < 0.0 || x.is_nan() => x * at(negative),
                 Some(positive) => x * at(positive),

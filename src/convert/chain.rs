@@ -1,7 +1,7 @@
 //! Chains of per-channel operations, as they stand between a convolution and the next sign.
 
 use crate::{
-    graph::{BinaryOp, Graph, Node, Op, RoundingMode, UnaryOp, ValueId},
+    graph::{BinaryOp, Graph, Node, Op, UnaryOp, ValueId},
     program::{ChannelOp, UnaryFunction},
 };
 
@@ -68,7 +68,7 @@ fn operation_direction(operation: &Operation, channel: usize) -> Option<Directio
             0.0 => return None,
             divisor => Direction::of(divisor),
         },
-        ChannelOp::DivideInto(_) => return None,
+        ChannelOp::DivideInto(_) | ChannelOp::Wrap(_) => return None,
         ChannelOp::TwoSlope { positive, negative } => {
             let positive = positive.as_ref().map_or(1.0, at);
             let negative = at(negative);
@@ -195,26 +195,6 @@ pub(super) fn channel_operations(
         Op::Step { at_least, low, high } => {
             one(ChannelOp::Step { at_least: *at_least, low: *low, high: *high })
         }
-        Op::Quant(attributes) if operand == 0 => {
-            let round = match attributes.rounding {
-                RoundingMode::Round => UnaryFunction::Round,
-                RoundingMode::Floor => UnaryFunction::Floor,
-                RoundingMode::Ceil => UnaryFunction::Ceil,
-                _ => return None,
-            };
-            let (scale, zero_point) = (constant(node.input(1))?, constant(node.input(2))?);
-            let bits = uniform(node.input(3))?;
-            let (low, high) = quant_range(bits, attributes.signed, attributes.narrow);
-            Some(vec![
-                ChannelOp::Divide(scale.clone()),
-                ChannelOp::Add(zero_point.clone()),
-                ChannelOp::Maximum(vec![low]),
-                ChannelOp::Minimum(vec![high]),
-                ChannelOp::Unary(round),
-                ChannelOp::Subtract(zero_point),
-                ChannelOp::Multiply(scale),
-            ])
-        }
         _ => None,
     }
 }
@@ -239,17 +219,6 @@ fn batch_normalization(
         offset.push(at(beta, channel) - at(mean, channel) * a);
     }
     vec![ChannelOp::Multiply(scale), ChannelOp::Add(offset)]
-}
-
-/// Smallest and largest integer of a quantiser (QONNX `Quant`).
-fn quant_range(bits: f32, signed: bool, narrow: bool) -> (f32, f32) {
-    let narrow = f32::from(u8::from(narrow));
-    if signed {
-        let half = libm::exp2f(bits - 1.0);
-        (-half + narrow, half - 1.0)
-    } else {
-        (0.0, libm::exp2f(bits) - 1.0 - narrow)
-    }
 }
 
 /// The value of a constant whose entries are all the same float.
@@ -284,12 +253,5 @@ mod tests {
         let a = 0.3 * inverse;
         let b = 0.1 - 1.7 * a;
         assert_eq!(evaluate(&chain, 5.0, 0).to_bits(), (a * 5.0 + b).to_bits());
-    }
-
-    #[test]
-    fn quantiser_ranges() {
-        assert_eq!(quant_range(8.0, true, false), (-128.0, 127.0));
-        assert_eq!(quant_range(8.0, true, true), (-127.0, 127.0));
-        assert_eq!(quant_range(2.0, false, false), (0.0, 3.0));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::graph::{DataType, Graph, Op, UnaryOp, ValueId};
+use crate::graph::{Graph, Op, UnaryOp, ValueId, element_types};
 
-/// Removes identities (also casts from float to float and pads by nothing), merges nodes that
+/// Removes identities (also casts to the type that is there and pads by nothing), merges nodes that
 /// compute the same, and drops nodes whose results nobody reads.
 pub(super) fn clean(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
     forward_identities(graph, shapes);
@@ -15,7 +15,7 @@ pub(super) fn clean(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
 /// Sends the readers of a value that merely repeats another one to the original.
 fn forward_identities(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
     let mut original: HashMap<ValueId, ValueId> = HashMap::new();
-    let mut bools: HashSet<ValueId> = HashSet::new();
+    let types = element_types(graph);
     let mut nodes = std::mem::take(&mut graph.nodes);
     for node in &mut nodes {
         for input in node.inputs.iter_mut().flatten() {
@@ -28,15 +28,12 @@ fn forward_identities(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
         };
         let repeats = match &node.op {
             Op::Unary(UnaryOp::Identity) => true,
-            Op::Cast { to: DataType::F32 } => !bools.contains(&source),
+            Op::Cast { to } => types[source.index()] == Some(*to),
             Op::Pad | Op::Reshape { .. } | Op::Flatten { .. } | Op::Expand => same_shape(),
             Op::Transpose { perm } => perm.iter().copied().eq(0..perm.len()),
             Op::Concat { .. } => node.inputs.len() == 1,
             _ => false,
         };
-        if gives_bool(&node.op) {
-            bools.insert(node.output());
-        }
         if repeats {
             original.insert(node.output(), source);
         }
@@ -44,18 +41,6 @@ fn forward_identities(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
     graph.nodes = nodes;
     for output in &mut graph.outputs {
         *output = original.get(output).copied().unwrap_or(*output);
-    }
-}
-
-/// Whether an operator gives truth values.
-fn gives_bool(op: &Op) -> bool {
-    use crate::graph::BinaryOp::{And, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or};
-    match op {
-        Op::Binary(op) => {
-            matches!(op, And | Or | Equal | Greater | GreaterOrEqual | Less | LessOrEqual)
-        }
-        Op::Unary(UnaryOp::Not) | Op::Cast { to: DataType::Bool } => true,
-        _ => false,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     graph::{Graph, Op, Tensor, infer_shapes},
-    reference::evaluate_node,
+    reference::evaluate_constant_node,
 };
 
 use super::ConvertError;
@@ -51,7 +51,7 @@ pub(super) fn fold_constants(graph: &mut Graph) -> Result<Vec<Option<Vec<usize>>
                 .flatten()
                 .map(|shape| vec![shape_tensor(shape, *start, *end)]),
             _ if all_constant && small => {
-                Some(evaluate_node(node, &constants).map_err(|e| fail(e.to_string()))?)
+                Some(evaluate_constant_node(node, &constants).map_err(|e| fail(e.to_string()))?)
             }
             _ => None,
         };
@@ -90,4 +90,27 @@ fn shape_tensor(shape: &[usize], start: i64, end: Option<i64>) -> Tensor {
     let (start, end) = (clamp(start), clamp(end.unwrap_or(rank)));
     let part = shape.get(start..end).unwrap_or_default();
     Tensor::from_i64(part.iter().map(|&d| d as i64).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{BinaryOp, ReduceKind, UnaryOp};
+
+    #[test]
+    fn scales_of_millions_of_weights_keep_their_digits() {
+        let mut graph = Graph::new("latent");
+        let x = graph.add_input("x", vec![1, 1]);
+        let weights: Vec<f32> = (0..1 << 21).map(|i| if i % 3 == 0 { 0.1 } else { -0.1 }).collect();
+        let weights = Tensor::from_f32(vec![1 << 21], weights).unwrap();
+        let weights = graph.add_constant("w", weights);
+        let magnitudes = graph.push_node("abs", Op::Unary(UnaryOp::Abs), [weights]);
+        let mean = Op::Reduce { kind: ReduceKind::Mean, keep_dims: false };
+        let scale = graph.push_node("scale", mean, [magnitudes]);
+        let scaled = graph.push_node("scaled", Op::Binary(BinaryOp::Mul), [x, scale]);
+        graph.outputs = vec![scaled];
+        fold_constants(&mut graph).unwrap();
+        assert_eq!(graph.nodes.len(), 1);
+        assert_eq!(graph.constant(scale), Some(&Tensor::scalar(0.1)));
+    }
 }

@@ -2,39 +2,58 @@
 //!
 //! | in the graph | becomes |
 //! |---|---|
-//! | `Where(x >= c, high, low)`, also `>`, `<`, `<=`, and with the operands exchanged | `Step(x - c)` |
-//! | `Cast(x >= c)` | `Step(x - c)` with values 0 and 1 |
-//! | `Sign(Sign(x) + c)`, `0 < abs(c) < 1` (tf2onnx of larq's sign) | `Step(x)` |
+//! | any elementwise function of `x` with two values (`pieces`): `Where(x >= c, high, low)`, `Cast(x > c)`, `Round(Clip(x, 0, 1))`, `Relu(Sign(x))`, `Sign(Sign(x) + c)` (tf2onnx of larq's sign), one-bit `Quant`, `BipolarQuant` ... | `Step(x - t)`, where `t` is the place where it changes |
+//! | `Where` and `Cast` of a comparison with constants that differ from channel to channel, or with data | `Step(x - c)` |
 //! | `Sign(x)` | `Step(x)`: +1 at zero |
-//! | `BipolarQuant(x, s)` (QONNX) | `Step(x)` with values -s and s |
-//! | `(s - o) + o`, `o + (s - o)` (straight-through estimator) | `s` |
+//! | `BipolarQuant(x, s)` (QONNX), `s` different from channel to channel | `Step(x) * s` |
+//! | `(s - o) + o`, `o + (s - o)`, `(s + o) - o`, `s + (o - o)` ... (straight-through estimator) | `s` |
 //!
 //! `x >= c` is `x - c >= 0` exactly: with subnormals, a difference of two floats rounds to zero only
 //! if it is zero.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::graph::{BinaryOp, DataType, Graph, Node, Op, UnaryOp, ValueId};
+use crate::graph::{BinaryOp, DataType, Graph, Node, Op, Tensor, UnaryOp, ValueId, element_types};
 
 use super::{
     ConvertError,
     chain::uniform_constant,
+    clean::drop_dead_nodes,
     describe::describe_source,
     facts::non_negative,
+    pieces::{Functions, TwoPieces, running_operand},
     rewrite::{Visited, replace_uses, rewrite_nodes},
 };
 
-/// Rewrites all spellings; see the module. Returns the results of those that were a bare ONNX
-/// `Sign`, whose value at zero is 0 there and +1 here.
+/// Rewrites all spellings; see the module. `shapes` are those of the values. Returns the results of
+/// those that were a bare ONNX `Sign`, whose value at zero is 0 there and +1 here.
 ///
 /// # Errors
 /// A `Sign` of values that are never negative: it would be 0 or +1, not -1 or +1.
-pub(super) fn canonicalise_signs(graph: &mut Graph) -> Result<HashSet<ValueId>, ConvertError> {
+pub(super) fn canonicalise_signs(
+    graph: &mut Graph,
+    shapes: &[Option<Vec<usize>>],
+) -> Result<HashSet<ValueId>, ConvertError> {
+    let doubtful = signs_of_non_negative(graph);
+    let types = element_types(graph);
+    let mut functions = Functions::new(shapes, &types, &doubtful);
+    // Steps, and what scales and shifts one: the layers that read these take care of it.
+    let mut scaled_steps = HashSet::new();
     rewrite_nodes(graph, |graph, visited, node| {
-        step_of_comparison(graph, visited, node)
-            .or_else(|| step_of_double_sign(graph, visited, node))
-            .or_else(|| step_of_bipolar_quant(graph, node))
+        let function = functions.visit(graph, visited, node);
+        let two = function.and_then(|pieces| Some((pieces.source, pieces.two()?)));
+        if matches!(node.op, Op::Step { .. }) || scales_step(graph, node, &scaled_steps) {
+            scaled_steps.extend(&node.outputs);
+            return None;
+        }
+        let nodes = two
+            .map(|(source, two)| step_of_function(graph, node, source, two))
+            .or_else(|| step_of_comparison(graph, visited, shapes, node))
+            .or_else(|| step_of_bipolar_quant(graph, shapes, node))?;
+        scaled_steps.extend(&node.outputs);
+        Some(nodes)
     });
+    drop_dead_nodes(graph);
     let mut ambiguous = HashSet::new();
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
@@ -42,7 +61,7 @@ pub(super) fn canonicalise_signs(graph: &mut Graph) -> Result<HashSet<ValueId>, 
             continue;
         }
         let Some(x) = node.input(0) else { continue };
-        if non_negative(graph, x) {
+        if doubtful.contains(&node.output()) || non_negative(graph, x) {
             return Err(ConvertError::NonNegativeSign {
                 node: node.name.clone(),
                 input: graph.value_name(x).to_owned(),
@@ -56,13 +75,69 @@ pub(super) fn canonicalise_signs(graph: &mut Graph) -> Result<HashSet<ValueId>, 
     Ok(ambiguous)
 }
 
+/// The results of every `Sign` of values that are never negative.
+fn signs_of_non_negative(graph: &Graph) -> HashSet<ValueId> {
+    let signs = graph.nodes.iter().filter(|node| node.op == Op::Unary(UnaryOp::Sign));
+    signs
+        .filter(|node| node.input(0).is_some_and(|x| non_negative(graph, x)))
+        .map(Node::output)
+        .collect()
+}
+
+/// Whether a node is arithmetic on a step and constants.
+fn scales_step(graph: &Graph, node: &Node, scaled_steps: &HashSet<ValueId>) -> bool {
+    use BinaryOp::{Add, Div, Max, Min, Mul, Sub};
+    let is_arithmetic = matches!(
+        node.op,
+        Op::Binary(Add | Sub | Mul | Div | Min | Max)
+            | Op::Unary(UnaryOp::Neg | UnaryOp::Relu | UnaryOp::Identity)
+            | Op::Clip
+    );
+    let mut data = node.inputs.iter().flatten().filter(|&&id| graph.constant(id).is_none());
+    is_arithmetic
+        && data.next().is_some_and(|id| scaled_steps.contains(id))
+        && data.next().is_none()
+}
+
+/// The step that a function with two values is.
+fn step_of_function(graph: &mut Graph, node: &Node, source: ValueId, two: TwoPieces) -> Vec<Node> {
+    let TwoPieces { below, from, low, high } = two;
+    let step = |at_least| Op::Step { at_least, low, high };
+    if from == 0.0 {
+        return vec![replaced(node, step(true), source)];
+    }
+    if below == 0.0 {
+        return vec![replaced(node, step(false), source)];
+    }
+    // Of the two spellings the one with the rounder constant, which is that of the graph.
+    let at_least = from.to_bits().trailing_zeros() >= below.to_bits().trailing_zeros();
+    let constant = Tensor::scalar(if at_least { from } else { below });
+    let constant = graph.add_constant(format!("{}.threshold", node.name), constant);
+    let (difference, shifted) = shift(graph, node, source, constant);
+    vec![difference, replaced(node, step(at_least), shifted)]
+}
+
+/// A node that subtracts a constant, on behalf of another node, and its result.
+fn shift(graph: &mut Graph, node: &Node, x: ValueId, constant: ValueId) -> (Node, ValueId) {
+    let name = format!("{}.shift", node.name);
+    let shifted = graph.add_value(name.clone());
+    let op = Op::Binary(BinaryOp::Sub);
+    let inputs = vec![Some(x), Some(constant)];
+    (Node { name, op, inputs, outputs: vec![shifted] }, shifted)
+}
+
 /// The node with another operator on one operand; its results keep their ids.
 fn replaced(node: &Node, op: Op, input: ValueId) -> Node {
     Node { op, inputs: vec![Some(input)], ..node.clone() }
 }
 
-/// `Where` or `Cast` of a comparison with a constant.
-fn step_of_comparison(graph: &mut Graph, visited: &Visited, node: &Node) -> Option<Vec<Node>> {
+/// `Where` or `Cast` of a comparison with constants.
+fn step_of_comparison(
+    graph: &mut Graph,
+    visited: &Visited,
+    shapes: &[Option<Vec<usize>>],
+    node: &Node,
+) -> Option<Vec<Node>> {
     let (if_true, if_false) = match &node.op {
         Op::Where => {
             (uniform_constant(graph, node.input(1)?)?, uniform_constant(graph, node.input(2)?)?)
@@ -84,7 +159,14 @@ fn step_of_comparison(graph: &mut Graph, visited: &Visited, node: &Node) -> Opti
             _ => return None,
         };
     }
-    graph.constant(c)?.f32().ok()?;
+    if let Some(constant) = graph.constant(c) {
+        constant.f32().ok()?;
+    }
+    // The branches may be larger than the comparison; the step would not be.
+    let shape = |id: ValueId| shapes.get(id.index())?.as_ref();
+    if shape(comparison.output())? != shape(node.output())? {
+        return None;
+    }
     // `x < c` is "not x >= c": the same step with the values exchanged.
     let (at_least, low, high) = match op {
         BinaryOp::GreaterOrEqual => (true, if_false, if_true),
@@ -93,73 +175,103 @@ fn step_of_comparison(graph: &mut Graph, visited: &Visited, node: &Node) -> Opti
         BinaryOp::LessOrEqual => (false, if_true, if_false),
         _ => return None,
     };
-    let op = Op::Step { at_least, low, high };
-    if uniform_constant(graph, c) == Some(0.0) {
-        return Some(vec![replaced(node, op, x)]);
-    }
-    let name = format!("{}.shift", node.name);
-    let shifted = graph.add_value(name.clone());
-    let difference = Node {
-        name,
-        op: Op::Binary(BinaryOp::Sub),
-        inputs: vec![Some(x), Some(c)],
-        outputs: vec![shifted],
-    };
-    Some(vec![difference, replaced(node, op, shifted)])
+    let (difference, shifted) = shift(graph, node, x, c);
+    Some(vec![difference, replaced(node, Op::Step { at_least, low, high }, shifted)])
 }
 
-/// `Sign(Sign(x) + c)` with `0 < |c| < 1`: the shift only decides what zero becomes.
-fn step_of_double_sign(graph: &Graph, visited: &Visited, node: &Node) -> Option<Vec<Node>> {
-    if node.op != Op::Unary(UnaryOp::Sign) {
+/// QONNX `BipolarQuant` with scales that differ: the signs, scaled.
+fn step_of_bipolar_quant(
+    graph: &mut Graph,
+    shapes: &[Option<Vec<usize>>],
+    node: &Node,
+) -> Option<Vec<Node>> {
+    let (x, scale) = (node.input(0)?, node.input(1)?);
+    let is_same_shape = shapes.get(x.index())? == shapes.get(node.output().index())?;
+    if node.op != Op::BipolarQuant || graph.constant(scale).is_none() || !is_same_shape {
         return None;
     }
-    let sum = visited.producer(node.input(0)?)?;
-    let (inner, shift) = match (&sum.op, sum.input(0)?, sum.input(1)) {
-        (Op::Binary(BinaryOp::Add), a, Some(b)) => match uniform_constant(graph, b) {
-            Some(shift) => (a, shift),
-            None => (b, uniform_constant(graph, a)?),
-        },
-        (Op::Binary(BinaryOp::Sub), a, Some(b)) => (a, -uniform_constant(graph, b)?),
-        _ => return None,
-    };
-    let inner = visited.producer(inner)?;
-    if inner.op != Op::Unary(UnaryOp::Sign) || shift == 0.0 || shift.abs() >= 1.0 {
-        return None;
-    }
-    let op = Op::Step { at_least: shift > 0.0, low: -1.0, high: 1.0 };
-    Some(vec![replaced(node, op, inner.input(0)?)])
+    let name = format!("{}.sign", node.name);
+    let sign = graph.add_value(name.clone());
+    let op = Op::Step { at_least: true, low: -1.0, high: 1.0 };
+    let step = Node { name, op, inputs: vec![Some(x)], outputs: vec![sign] };
+    let op = Op::Binary(BinaryOp::Mul);
+    Some(vec![step, Node { op, inputs: vec![Some(sign), Some(scale)], ..node.clone() }])
 }
 
-/// QONNX `BipolarQuant` with one scale.
-fn step_of_bipolar_quant(graph: &Graph, node: &Node) -> Option<Vec<Node>> {
-    if node.op != Op::BipolarQuant {
-        return None;
-    }
-    let scale = uniform_constant(graph, node.input(1)?)?;
-    let op = Op::Step { at_least: true, low: -scale, high: scale };
-    Some(vec![replaced(node, op, node.input(0)?)])
-}
+/// Most terms of a sum that is looked through for a straight-through estimator.
+const MOST_TERMS: usize = 8;
 
-/// `(s - o) + o`, where `s` is a step: what a straight-through estimator leaves in a traced graph.
-/// In exact arithmetic, and for ±1 in floats, it is `s`.
+/// Sums in which everything cancels but one quantised term, `(s - o) + o` in any order: what a
+/// straight-through estimator leaves in a traced graph. In exact arithmetic, and for ±1 and values of
+/// its size in floats, the sum is that term.
 fn collapse_straight_through(graph: &mut Graph) {
     let mut replacements = HashMap::new();
-    rewrite_nodes(graph, |_, visited, node| {
-        if node.op == Op::Binary(BinaryOp::Add)
-            && let (Some(a), Some(b)) = (node.input(0), node.input(1))
-        {
-            let step = [(a, b), (b, a)].into_iter().find_map(|(difference, o)| {
-                let difference = visited.producer(difference)?;
-                let fits =
-                    difference.op == Op::Binary(BinaryOp::Sub) && difference.input(1) == Some(o);
-                let step = difference.input(0).filter(|_| fits)?;
-                matches!(visited.producer(step)?.op, Op::Step { .. }).then_some(step)
-            });
-            if let Some(step) = step {
-                replacements.insert(node.output(), step);
+    rewrite_nodes(graph, |graph, visited, node| {
+        let mut terms = Vec::new();
+        collect_terms(graph, visited, node, true, &mut terms)?;
+        let mut left: Vec<(ValueId, bool)> = Vec::new();
+        for &(value, positive) in &terms {
+            match left.iter().position(|&term| term == (value, !positive)) {
+                Some(opposite) => {
+                    left.swap_remove(opposite);
+                }
+                None => left.push((value, positive)),
             }
+        }
+        if let &[(term, true)] = left.as_slice()
+            && terms.len() > 1
+            && is_quantised(graph, visited, term)
+        {
+            replacements.insert(node.output(), term);
         }
         None
     });
     replace_uses(graph, &replacements);
+}
+
+/// The terms of a sum with their signs; nothing if it is none or has too many.
+fn collect_terms(
+    graph: &Graph,
+    visited: &Visited,
+    node: &Node,
+    positive: bool,
+    terms: &mut Vec<(ValueId, bool)>,
+) -> Option<()> {
+    let second = match node.op {
+        Op::Binary(BinaryOp::Add) => positive,
+        Op::Binary(BinaryOp::Sub) => !positive,
+        _ => return None,
+    };
+    for (value, positive) in [(node.input(0)?, positive), (node.input(1)?, second)] {
+        let inner = visited.producer(value).filter(|_| !is_quantised(graph, visited, value));
+        let before = terms.len();
+        let expanded = inner.and_then(|node| collect_terms(graph, visited, node, positive, terms));
+        if expanded.is_none() {
+            terms.truncate(before);
+            terms.push((value, positive));
+        }
+        if terms.len() > MOST_TERMS {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Whether a value comes out of a quantiser, scaled and shifted perhaps.
+fn is_quantised(graph: &Graph, visited: &Visited, mut value: ValueId) -> bool {
+    for _ in 0..6 {
+        let Some(node) = visited.producer(value) else { return false };
+        match node.op {
+            Op::Step { .. }
+            | Op::Quant(_)
+            | Op::MultiThreshold { .. }
+            | Op::Unary(UnaryOp::Round | UnaryOp::Floor | UnaryOp::Ceil) => return true,
+            _ => {}
+        }
+        match running_operand(graph, node) {
+            Some(running) => value = running,
+            None => return false,
+        }
+    }
+    false
 }

@@ -181,6 +181,35 @@ impl View {
         self.axes[axis].iter().map(|&e| (self.extents[e], strides[e] as isize)).collect()
     }
 
+    /// How a tensor that is broadcast against this view is read in the order of this view's memory:
+    /// extents and strides, 0 along which it is repeated. `None` if its extents cut across those of
+    /// the view.
+    pub(super) fn spread(&self, other: &Self, shape: &[usize]) -> Option<(Vec<usize>, Vec<isize>)> {
+        let missing = self.rank().checked_sub(shape.len())?;
+        let mut strides = vec![0; self.extents.len()];
+        for (axis, &extent) in shape.iter().enumerate() {
+            if extent == 1 {
+                continue;
+            }
+            let mut theirs = other.axis_strides(axis);
+            for &own in self.axes[axis + missing].iter().rev() {
+                let size = self.extents[own];
+                let (there, stride) = theirs.pop()?;
+                if !there.is_multiple_of(size) {
+                    return None;
+                }
+                strides[own] = stride;
+                if there > size {
+                    theirs.push((there / size, stride * size as isize));
+                }
+            }
+            if !theirs.is_empty() {
+                return None;
+            }
+        }
+        Some((self.extents.clone(), strides))
+    }
+
     /// For every memory position the row-major index of its logical element.
     pub(super) fn logical_indices(&self) -> Vec<usize> {
         let (dims, strides) = self.gather();
@@ -352,6 +381,21 @@ mod tests {
         // Split channels: the constant follows the slower part.
         let split = nchw.reshaped(&[1, 3, 10]).unwrap();
         assert_eq!(split.per_channel(size, &[3, 1], &c), Some(c.to_vec()));
+    }
+
+    #[test]
+    fn maps_are_spread_over_larger_ones() {
+        let view = View::channels_first([2, 3, 4]);
+        // One channel against all channels, one pixel against all pixels.
+        let plane = View::channels_first([2, 3, 1]);
+        assert_eq!(view.spread(&plane, &[1, 1, 2, 3]), Some((vec![2, 3, 4], vec![3, 1, 0])));
+        let vector = View::row_major(&[4, 1, 1]);
+        assert_eq!(view.spread(&vector, &[4, 1, 1]), Some((vec![2, 3, 4], vec![0, 0, 1])));
+        assert_eq!(
+            view.spread(&View::row_major(&[1, 4, 2, 3]), &[1, 4, 2, 3]),
+            Some((vec![2, 3, 4], vec![3, 1, 6]))
+        );
+        assert_eq!(view.spread(&View::row_major(&[1, 3, 2]), &[1, 3, 2]), None);
     }
 
     #[test]

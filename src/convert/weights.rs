@@ -9,13 +9,13 @@ const TOLERANCE: f32 = 1e-5;
 
 /// Weights of one layer, binary in every filter.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct BinaryWeights {
+pub(crate) struct BinaryWeights {
     /// Sign of each weight, in the order given; `true` is +1.
-    pub(super) signs: Vec<bool>,
+    pub(crate) signs: Vec<bool>,
     /// `a` of each filter, never negative. 0: all weights are 0 (or equal to the centre).
-    pub(super) scales: Vec<f32>,
+    pub(crate) scales: Vec<f32>,
     /// `b` of each filter.
-    pub(super) centres: Vec<f32>,
+    pub(crate) centres: Vec<f32>,
 }
 
 impl BinaryWeights {
@@ -27,7 +27,7 @@ impl BinaryWeights {
 
 /// Why weights are not binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NotBinary {
+pub(crate) enum NotBinary {
     /// A filter takes more than two values.
     Values {
         /// The first such filter.
@@ -59,7 +59,7 @@ impl std::fmt::Display for NotBinary {
 ///
 /// # Errors
 /// The first filter that is not two-valued.
-pub(super) fn binary_weights(weights: &[f32], filters: usize) -> Result<BinaryWeights, NotBinary> {
+pub(crate) fn binary_weights(weights: &[f32], filters: usize) -> Result<BinaryWeights, NotBinary> {
     let mut binary = BinaryWeights {
         signs: Vec::with_capacity(weights.len()),
         scales: Vec::with_capacity(filters),

@@ -6,10 +6,12 @@
 //! dimension of an input is the batch; everything here is worked out for a batch of one image,
 //! because images of a batch never meet.
 
+mod element_type;
 mod op;
 pub(crate) mod shape;
 mod tensor;
 
+pub use element_type::{element_types, result_type};
 pub use op::{
     BinaryOp, ConvAttributes, Op, PoolAttributes, QuantAttributes, ReduceKind, RoundingMode,
     UnaryOp,

@@ -26,6 +26,9 @@ pub enum ChannelOp<P> {
     Minimum(P),
     /// The larger of `x` and `p`.
     Maximum(P),
+    /// `x >= p ? x - p : x`. For integers below `2 p` this is the remainder by `p`: the bits of a code
+    /// come out from the highest down.
+    Wrap(P),
     /// `x >= 0 ? positive * x : negative * x` (PReLU: positive is absent, that side stays `x`).
     TwoSlope {
         /// Slope for `x >= 0`; absent: 1.
@@ -141,6 +144,7 @@ impl<P> ChannelOp<P> {
             Self::DivideInto(p) => ChannelOp::DivideInto(convert(p)?),
             Self::Minimum(p) => ChannelOp::Minimum(convert(p)?),
             Self::Maximum(p) => ChannelOp::Maximum(convert(p)?),
+            Self::Wrap(p) => ChannelOp::Wrap(convert(p)?),
             Self::TwoSlope { positive, negative } => ChannelOp::TwoSlope {
                 positive: positive.as_ref().map(&mut convert).transpose()?,
                 negative: convert(negative)?,
@@ -162,7 +166,8 @@ impl<P> ChannelOp<P> {
             | Self::Divide(p)
             | Self::DivideInto(p)
             | Self::Minimum(p)
-            | Self::Maximum(p) => (Some(p), None),
+            | Self::Maximum(p)
+            | Self::Wrap(p) => (Some(p), None),
             Self::TwoSlope { positive, negative } => (positive.as_ref(), Some(negative)),
             Self::Step { .. } | Self::Unary(_) => (None, None),
         };
@@ -194,6 +199,10 @@ impl<P: AsRef<[f32]>> ChannelOp<P> {
             Self::Maximum(p) => {
                 let p = at(p);
                 if x > p { x } else { p }
+            }
+            Self::Wrap(p) => {
+                let p = at(p);
+                if x >= p { x - p } else { x }
             }
             Self::TwoSlope { positive, negative } => {
                 if x >= 0.0 {

@@ -1,7 +1,7 @@
 //! Running a whole graph, node by node.
 
-use super::{EvaluationError, evaluate_node};
-use crate::graph::{Graph, Tensor, ValueId};
+use super::{EvaluationError, evaluate_constant_node, evaluate_node};
+use crate::graph::{Graph, Op, Tensor, ValueId};
 
 /// Evaluates the nodes of a graph in order.
 #[derive(Debug)]
@@ -9,7 +9,23 @@ pub struct Interpreter<'g> {
     graph: &'g Graph,
     /// For each value the index of the last node that reads it, if the graph does not return it.
     last_reader: Vec<Option<usize>>,
+    /// Whether each value is the same for every input.
+    constant: Vec<bool>,
 }
+
+/// A node that was just evaluated.
+#[derive(Debug, Clone, Copy)]
+pub struct Evaluated<'a> {
+    /// Its place in [`Graph::nodes`].
+    pub index: usize,
+    /// What it read; `None` where an operand is left out.
+    pub operands: &'a [Option<&'a Tensor>],
+    /// What it computed.
+    pub results: &'a [Tensor],
+}
+
+/// What is called after each node.
+type Observer<'a> = dyn FnMut(Evaluated<'_>) -> Result<(), EvaluationError> + 'a;
 
 impl<'g> Interpreter<'g> {
     /// An interpreter of the graph.
@@ -23,7 +39,22 @@ impl<'g> Interpreter<'g> {
         for output in &graph.outputs {
             last_reader[output.index()] = None;
         }
-        Self { graph, last_reader }
+        let mut constant: Vec<bool> =
+            graph.values.iter().map(|value| value.constant.is_some()).collect();
+        for node in &graph.nodes {
+            // The shape of a value is the same for every input, its contents are not.
+            let known = matches!(node.op, Op::Shape { .. })
+                || node.inputs.iter().flatten().all(|value| constant[value.index()]);
+            for output in &node.outputs {
+                constant[output.index()] = known;
+            }
+        }
+        Self { graph, last_reader, constant }
+    }
+
+    /// Whether a value is the same for every input: a constant, or computed from constants alone.
+    pub fn is_constant(&self, value: ValueId) -> bool {
+        self.constant[value.index()]
     }
 
     /// The outputs of the graph for the given inputs, in order.
@@ -31,7 +62,19 @@ impl<'g> Interpreter<'g> {
     /// # Errors
     /// If the inputs do not fit the graph in number or shape, or if a node cannot be evaluated.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvaluationError> {
-        let mut values = self.evaluate(inputs, false)?;
+        self.run_observed(inputs, &mut |_| Ok(()))
+    }
+
+    /// As [`Interpreter::run`], and shows every node to `observer` as soon as it is evaluated.
+    ///
+    /// # Errors
+    /// As [`Interpreter::run`], and those of `observer`.
+    pub fn run_observed(
+        &self,
+        inputs: &[Tensor],
+        observer: &mut Observer<'_>,
+    ) -> Result<Vec<Tensor>, EvaluationError> {
+        let mut values = self.evaluate(inputs, false, observer)?;
         let mut outputs = Vec::with_capacity(self.graph.outputs.len());
         for (index, output) in self.graph.outputs.iter().enumerate() {
             // An output may be listed twice, or be a constant.
@@ -50,13 +93,14 @@ impl<'g> Interpreter<'g> {
     /// # Errors
     /// As [`Interpreter::run`].
     pub fn run_all(&self, inputs: &[Tensor]) -> Result<Vec<Option<Tensor>>, EvaluationError> {
-        self.evaluate(inputs, true)
+        self.evaluate(inputs, true, &mut |_| Ok(()))
     }
 
     fn evaluate(
         &self,
         inputs: &[Tensor],
         keep: bool,
+        observer: &mut Observer<'_>,
     ) -> Result<Vec<Option<Tensor>>, EvaluationError> {
         let graph = self.graph;
         if inputs.len() != graph.inputs.len() {
@@ -82,7 +126,13 @@ impl<'g> Interpreter<'g> {
             };
             let operands: Vec<Option<&Tensor>> =
                 node.inputs.iter().map(operand).collect::<Result<_, _>>()?;
-            let results = evaluate_node(node, &operands)?;
+            let is_constant = node.outputs.iter().all(|&output| self.is_constant(output));
+            let results = if is_constant {
+                evaluate_constant_node(node, &operands)?
+            } else {
+                evaluate_node(node, &operands)?
+            };
+            observer(Evaluated { index, operands: &operands, results: &results })?;
             for (&output, result) in node.outputs.iter().zip(results) {
                 values[output.index()] = Some(result);
             }

@@ -4,7 +4,8 @@
 //! The order of additions is part of the meaning wherever floats are summed: convolutions add up in
 //! the order kernel row, kernel column, input channel, with one fused multiply-add per product,
 //! starting at +0; matrix products in the order of the inner dimension; averages and reductions in
-//! row-major order. Each other operation is rounded to `f32` on its own.
+//! row-major order. Each other operation is rounded to `f32` on its own. What does not depend on the
+//! input of the network is the exception: sums over constants are taken in f64 and rounded once.
 
 mod convolution;
 mod elementwise;
@@ -17,10 +18,11 @@ mod rearrange;
 mod reduction;
 mod strided;
 
-pub use interpreter::{Interpreter, run, run_all};
+pub use interpreter::{Evaluated, Interpreter, run, run_all};
 
 use crate::graph::shape::shape_range;
-use crate::graph::{DataType, Node, Op, ShapeError, Tensor, TensorError, infer_shapes};
+use crate::graph::{DataType, Node, Op, ReduceKind, ShapeError, Tensor, TensorError, infer_shapes};
+use reduction::Summation;
 use thiserror::Error;
 
 /// Why a graph cannot be evaluated.
@@ -115,13 +117,32 @@ pub fn evaluate_node(
     node: &Node,
     inputs: &[Option<&Tensor>],
 ) -> Result<Vec<Tensor>, EvaluationError> {
+    evaluate_summing(node, inputs, Summation::InOrder)
+}
+
+/// As [`evaluate_node`], for operands that do not depend on the input of the network: sums are taken in
+/// f64 and rounded once. Nothing has to be as fast as the engine here, and a mean over millions of
+/// weights would lose half of its digits in f32.
+///
+/// # Errors
+/// As [`evaluate_node`].
+pub fn evaluate_constant_node(
+    node: &Node,
+    inputs: &[Option<&Tensor>],
+) -> Result<Vec<Tensor>, EvaluationError> {
+    evaluate_summing(node, inputs, Summation::Wide)
+}
+
+fn evaluate_summing(
+    node: &Node,
+    inputs: &[Option<&Tensor>],
+    summation: Summation,
+) -> Result<Vec<Tensor>, EvaluationError> {
     let shapes: Vec<Option<&[usize]>> =
         inputs.iter().map(|input| input.map(Tensor::shape)).collect();
     let shapes = infer_shapes(node, &shapes, inputs)?;
-    evaluate(&node.op, &Operands(inputs), shapes).map_err(|Reason(reason)| EvaluationError::Node {
-        node: node.name.clone(),
-        op: node.op.name(),
-        reason,
+    evaluate(&node.op, &Operands(inputs), shapes, summation).map_err(|Reason(reason)| {
+        EvaluationError::Node { node: node.name.clone(), op: node.op.name(), reason }
     })
 }
 
@@ -130,6 +151,7 @@ fn evaluate(
     op: &Op,
     operands: &Operands<'_>,
     mut shapes: Vec<Vec<usize>>,
+    summation: Summation,
 ) -> Result<Vec<Tensor>, Reason> {
     if let Op::Split { axis } = op {
         return rearrange::split(operands.get(0)?, *axis, &shapes);
@@ -158,10 +180,10 @@ fn evaluate(
         Op::LogSoftmax { axis } => normalisation::softmax(x()?, *axis, true)?,
         Op::MaxPool(attributes) => pooling::max_pool(attributes, x()?, shape)?,
         Op::AveragePool(attributes) => pooling::average_pool(attributes, x()?, shape)?,
-        Op::GlobalAveragePool => reduction::global(crate::graph::ReduceKind::Mean, x()?, shape)?,
-        Op::GlobalMaxPool => reduction::global(crate::graph::ReduceKind::Max, x()?, shape)?,
+        Op::GlobalAveragePool => reduction::global(ReduceKind::Mean, x()?, shape, summation)?,
+        Op::GlobalMaxPool => reduction::global(ReduceKind::Max, x()?, shape, summation)?,
         Op::Reduce { kind, .. } => {
-            reduction::reduce(*kind, x()?, operands.optional_i64(1)?, shape)?
+            reduction::reduce(*kind, x()?, operands.optional_i64(1)?, shape, summation)?
         }
         Op::ArgMax { axis, .. } => reduction::arg_max(x()?, *axis, shape)?,
         Op::Concat { axis } => {

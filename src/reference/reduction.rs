@@ -14,10 +14,25 @@ fn results_of_elements(shape: &[usize], reduced: &[bool]) -> Positions {
     Positions::new(shape, strides.collect(), 0)
 }
 
+/// How floats are summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Summation {
+    /// In f32, one after the other, as the engine sums data.
+    InOrder,
+    /// In f64, rounded once: what is known before the network runs need not lose digits. The scale
+    /// of a binary layer is the mean over millions of latent weights.
+    Wide,
+}
+
 /// Reduction over all axes from the third on.
-pub(super) fn global(kind: ReduceKind, x: &Tensor, shape: Vec<usize>) -> Result<Tensor, Reason> {
+pub(super) fn global(
+    kind: ReduceKind,
+    x: &Tensor,
+    shape: Vec<usize>,
+    summation: Summation,
+) -> Result<Tensor, Reason> {
     let reduced: Vec<bool> = (0..x.shape().len()).map(|axis| axis >= 2).collect();
-    over(kind, x, &reduced, shape)
+    over(kind, x, &reduced, shape, summation)
 }
 
 /// Reduction over the axes named, or over all.
@@ -26,8 +41,9 @@ pub(super) fn reduce(
     x: &Tensor,
     axes: Option<&[i64]>,
     shape: Vec<usize>,
+    summation: Summation,
 ) -> Result<Tensor, Reason> {
-    over(kind, x, &reduced_axes(axes, x.shape().len())?, shape)
+    over(kind, x, &reduced_axes(axes, x.shape().len())?, shape, summation)
 }
 
 /// Takes one more element into a statistic; nothing on overflow.
@@ -39,10 +55,23 @@ fn over(
     x: &Tensor,
     reduced: &[bool],
     shape: Vec<usize>,
+    summation: Summation,
 ) -> Result<Tensor, Reason> {
     let results = shape.iter().product::<usize>();
     let positions = results_of_elements(x.shape(), reduced);
+    let is_sum = matches!(kind, ReduceKind::Mean | ReduceKind::Sum);
     let data = match x.data() {
+        Data::F32(values) if is_sum && summation == Summation::Wide => {
+            let mut y = vec![0.0_f64; results];
+            for (&value, at) in values.iter().zip(positions) {
+                y[at] += f64::from(value);
+            }
+            let count = match kind {
+                ReduceKind::Mean if results > 0 => (values.len() / results) as f64,
+                _ => 1.0,
+            };
+            Data::F32(y.into_iter().map(|sum| (sum / count) as f32).collect())
+        }
         Data::F32(values) => {
             let (start, step): (f32, fn(f32, f32) -> f32) = match kind {
                 ReduceKind::Mean | ReduceKind::Sum => (0.0, |sum, v| sum + v),

@@ -127,6 +127,11 @@ impl Binding {
         Self { reads, writes, cuts, outputs }
     }
 
+    /// Where the step writes, in the order of its writes.
+    pub(crate) fn writes(&self) -> &[Located] {
+        &self.writes
+    }
+
     /// The slices of the step, out of the arena and the caller's tensors (one image of each).
     pub(crate) fn slices<'a>(
         &'a self,

@@ -42,6 +42,11 @@ impl Worker {
                 .collect::<Result<_, _>>()?,
         })
     }
+
+    /// The feature maps.
+    pub(crate) fn arena(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
 }
 
 /// The inputs of a call.
@@ -83,6 +88,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Runs one step of one image on the calling thread.
+    pub(crate) fn run_step_alone(
+        &self,
+        index: usize,
+        worker: &mut Worker,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+    ) {
+        let temporary = &mut worker.temporary[..1];
+        self.run_step(&self.steps[index], worker.arena.words(), inputs, outputs, temporary);
     }
 
     fn run_step(

@@ -29,9 +29,11 @@ mod options;
 mod prepare;
 mod rows;
 mod session;
+mod trace;
 
 pub use error::RunError;
 pub use info::{Profile, StepInfo};
 pub use model::Model;
 pub use options::SessionOptions;
 pub use session::{Prediction, Session};
+pub use trace::{BufferContents, TracedWrite};

@@ -412,6 +412,7 @@ impl Preparation<'_> {
             Op::DivideInto(p) => kernels::ChannelOp::DivideInto(p),
             Op::Minimum(p) => kernels::ChannelOp::Minimum(p),
             Op::Maximum(p) => kernels::ChannelOp::Maximum(p),
+            Op::Wrap(p) => kernels::ChannelOp::Wrap(p),
             Op::TwoSlope { positive, negative } => {
                 kernels::ChannelOp::TwoSlope { positive, negative }
             }

@@ -7,6 +7,7 @@ use super::{
     Model, Profile, RunError, SessionOptions, StepInfo,
     engine::Engine,
     execute::{Images, Worker},
+    trace::TracedWrite,
 };
 use crate::{Error, program::Port, vision::Image};
 
@@ -180,6 +181,27 @@ impl Session {
             Some(pool) => pool.install(run),
         }
         Ok(Profile { images: batch, steps })
+    }
+
+    /// As [`Session::run_into`], and shows to `visit` what each step wrote, right after it: for
+    /// finding out where two implementations of a network part. Images run one after the other, on the
+    /// calling thread.
+    ///
+    /// # Errors
+    /// Those of [`Session::run_into`].
+    pub fn run_traced(
+        &mut self,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        visit: &mut dyn FnMut(TracedWrite<'_>),
+    ) -> Result<(), Error> {
+        let batch = self.check(inputs, outputs)?;
+        let Self { model, engine, workers, .. } = self;
+        let images =
+            Images { inputs, input_lens: &self.input_lens, output_lens: &self.output_lens };
+        let _environment = DefaultFloatEnvironment::enter();
+        engine.run_traced(model.program(), &mut workers[0], &images, batch, outputs, visit);
+        Ok(())
     }
 
     /// The model that the session runs.

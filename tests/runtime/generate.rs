@@ -432,7 +432,8 @@ impl Generator {
     }
 
     fn channel_op(&mut self, channels: usize) -> ChannelOp<TensorId> {
-        match self.random.below(9) {
+        match self.random.below(10) {
+            9 => ChannelOp::Wrap(self.constants(channels)),
             0 => ChannelOp::Add(self.constants(channels)),
             1 => ChannelOp::Subtract(self.constants(channels)),
             2 => ChannelOp::SubtractFrom(self.constants(channels)),

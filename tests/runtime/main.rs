@@ -10,3 +10,4 @@ mod generate;
 mod naive;
 mod sessions;
 mod steps;
+mod traces;

@@ -23,6 +23,12 @@ impl Map {
 
 /// Outputs of the network for one image.
 pub(crate) fn run(program: &Program, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
+    let maps = run_all(program, inputs);
+    program.outputs.iter().map(|port| maps[port.buffer.index()].clone()).collect()
+}
+
+/// All buffers for one image; bits are 0 and 1.
+pub(crate) fn run_all(program: &Program, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
     let sizes = program.buffers.iter().map(|b| [b.height, b.width, b.channels]);
     let maps = sizes.map(|size| Map { size, values: Vec::new() }).collect();
     let mut naive = Naive { program, maps };
@@ -32,7 +38,7 @@ pub(crate) fn run(program: &Program, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
     for step in &program.steps {
         naive.step(&step.kind);
     }
-    program.outputs.iter().map(|port| naive.map(port.buffer).values.clone()).collect()
+    naive.maps.into_iter().map(|map| map.values).collect()
 }
 
 struct Naive<'a> {

@@ -224,6 +224,7 @@ fn prepare(op: &EpilogueOp, constants: &mut Constants) -> Prepared {
             ChannelOp::DivideInto(p) => Op::DivideInto(constants.push(p)),
             ChannelOp::Minimum(p) => Op::Minimum(constants.push(p)),
             ChannelOp::Maximum(p) => Op::Maximum(constants.push(p)),
+            ChannelOp::Wrap(p) => Op::Wrap(constants.push(p)),
             ChannelOp::TwoSlope { positive, negative } => {
                 let negative = constants.push(negative);
                 match positive {

@@ -24,6 +24,8 @@ pub(super) enum Op {
     DivideInto(Constant),
     Minimum(Constant),
     Maximum(Constant),
+    /// `x >= p ? x - p : x`.
+    Wrap(Constant),
     /// `x >= 0 ? p * x : q * x`.
     TwoSlope(Constant, Constant),
     Step {
@@ -94,6 +96,7 @@ unsafe fn apply<V: Lanes>(map: Map<'_>, op: &Op, offset: usize, x: V, y: V) -> V
             Op::DivideInto(p) => constant(p).div(x),
             Op::Minimum(p) => x.minimum(constant(p)),
             Op::Maximum(p) => x.maximum(constant(p)),
+            Op::Wrap(p) => x.select_ge(constant(p), x.sub(constant(p)), x),
             Op::TwoSlope(p, q) => x.select_ge(zero, constant(p).mul(x), constant(q).mul(x)),
             Op::Step { at_least: true, low, high } => {
                 x.select_ge(zero, V::splat(*high), V::splat(*low))

@@ -97,6 +97,9 @@ pub(super) fn apply(op: &ChannelOp, values: &mut [f32], channels: usize) {
         ChannelOp::DivideInto(p) => each_channel(values, channels, p, |x, p| p / x),
         ChannelOp::Minimum(p) => each_channel(values, channels, p, minimum),
         ChannelOp::Maximum(p) => each_channel(values, channels, p, maximum),
+        ChannelOp::Wrap(p) => {
+            each_channel(values, channels, p, |x, p| if x >= p { x - p } else { x });
+        }
         ChannelOp::TwoSlope { positive, negative } => {
             let at = |p: &[f32], channel: usize| if p.len() == 1 { p[0] } else { p[channel] };
             for pixel in values.chunks_exact_mut(channels) {

@@ -1,6 +1,9 @@
 //! Collects the buffers, tensors and steps of a program.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use crate::program::{
     Buffer, BufferId, BufferKind, ChannelOp, CombineOp, Epilogue, EpilogueOp, Program, Step,
@@ -28,6 +31,9 @@ pub(super) struct Builder {
     pub(super) program: Program,
     /// Number of tensors that were given each name, to keep names unique.
     names: HashMap<String, usize>,
+    /// Tensors by a checksum of what they hold: weights that several layers share (ABC-Net and HORQ
+    /// apply one filter bank to several activations) are stored once.
+    contents: HashMap<u64, Vec<TensorId>>,
 }
 
 impl Builder {
@@ -47,10 +53,20 @@ impl Builder {
     }
 
     pub(super) fn tensor(&mut self, name: &str, shape: Vec<usize>, data: TensorData) -> TensorId {
+        let same = self.contents.entry(checksum(&shape, &data)).or_default();
+        let tensors = &self.program.tensors;
+        // Compared by value, which for floats tells neither zeros nor NaNs apart; the checksum does.
+        if let Some(&id) = same.iter().find(|id| {
+            let other = &tensors[id.index()];
+            other.shape == shape && other.data == data
+        }) {
+            return id;
+        }
         let count = self.names.entry(name.to_owned()).or_insert(0);
         *count += 1;
         let name = if *count == 1 { name.to_owned() } else { format!("{name}.{count}") };
         let id = TensorId(self.program.tensors.len() as u32);
+        same.push(id);
         self.program.tensors.push(Tensor { name, shape, data });
         id
     }
@@ -99,6 +115,22 @@ impl Builder {
     }
 }
 
+/// A checksum of a tensor, exact to the bit.
+fn checksum(shape: &[usize], data: &TensorData) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    shape.hash(&mut hasher);
+    std::mem::discriminant(data).hash(&mut hasher);
+    match data {
+        TensorData::Bits(words) => words.hash(&mut hasher),
+        TensorData::I32(values) => values.hash(&mut hasher),
+        TensorData::F16(values) => values.hash(&mut hasher),
+        TensorData::F32(values) => {
+            values.iter().for_each(|value| value.to_bits().hash(&mut hasher));
+        }
+    }
+    hasher.finish()
+}
+
 /// One entry where all channels have the same.
 fn shortest(values: &[f32]) -> Vec<f32> {
     match values.first() {
@@ -113,6 +145,7 @@ fn role(operation: &Operation) -> &'static str {
         ChannelOp::Add(_) | ChannelOp::Subtract(_) | ChannelOp::SubtractFrom(_) => "shift",
         ChannelOp::Multiply(_) | ChannelOp::Divide(_) | ChannelOp::DivideInto(_) => "scale",
         ChannelOp::Minimum(_) | ChannelOp::Maximum(_) => "bound",
+        ChannelOp::Wrap(_) => "modulus",
         ChannelOp::TwoSlope { .. } => "slope",
         ChannelOp::Step { .. } | ChannelOp::Unary(_) => "constant",
     }
@@ -144,10 +177,18 @@ mod tests {
     }
 
     #[test]
+    fn equal_tensors_are_one() {
+        let mut builder = Builder::default();
+        let first = builder.floats("a", vec![1.0, 0.0]);
+        assert_eq!(builder.floats("b", vec![1.0, 0.0]), first);
+        assert_ne!(builder.floats("c", vec![1.0, -0.0]), first);
+    }
+
+    #[test]
     fn tensor_names_are_unique() {
         let mut builder = Builder::default();
-        for _ in 0..2 {
-            builder.floats("a.scale", vec![1.0]);
+        for value in [1.0, 2.0] {
+            builder.floats("a.scale", vec![value]);
         }
         let names: Vec<_> = builder.program.tensors.iter().map(|t| t.name.as_str()).collect();
         assert_eq!(names, ["a.scale", "a.scale.2"]);

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 
 use crate::graph::{Graph, Node, Op};
 
-use super::super::{
+use super::planes::{Planes, planes};
+use crate::convert::{
     chain::{channel_operations, uniform_constant},
     describe::describe_source,
     facts::Levels,
+    lattice::codes,
     view::View,
     weights::{BinaryWeights, binary_weights},
 };
@@ -39,7 +41,7 @@ pub(super) fn layer_kind(graph: &Graph, node: &Node) -> Option<LayerKind> {
 }
 
 /// Operators that move data without changing them.
-pub(super) fn is_structural(op: &Op) -> bool {
+pub(in crate::convert) fn is_structural(op: &Op) -> bool {
     matches!(
         op,
         Op::Reshape { .. }
@@ -54,8 +56,12 @@ pub(super) fn is_structural(op: &Op) -> bool {
 pub(super) struct Demand {
     /// The two values of binary tensors.
     pub(super) levels: Vec<Option<Levels>>,
+    /// The planes of tensors with a few values.
+    pub(super) planes: Vec<Option<Planes>>,
     /// Weights of the layers that run bit by bit, by node.
     pub(super) binary: HashMap<usize, BinaryWeights>,
+    /// Weights of the layers that run plane by plane, by node.
+    pub(super) multi: HashMap<usize, BinaryWeights>,
     /// Weights of the layers whose weights alone are bits, by node.
     pub(super) sign_weights: HashMap<usize, BinaryWeights>,
     /// Why a layer is not binary, by node.
@@ -67,10 +73,13 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    pub(super) fn new(graph: &Graph) -> Self {
+    pub(super) fn new(graph: &Graph, shapes: &[Vec<usize>]) -> Self {
         let levels = two_valued(graph);
+        let planes = planes(graph, &levels, &codes(graph), shapes);
         let mut demand = Self {
             binary: HashMap::new(),
+            multi: HashMap::new(),
+            planes,
             sign_weights: HashMap::new(),
             reasons: HashMap::new(),
             bits: vec![false; graph.values.len()],
@@ -98,6 +107,11 @@ impl Demand {
             match found {
                 Ok(weights) if input_is_binary => {
                     self.binary.insert(index, weights);
+                }
+                Ok(weights)
+                    if node.input(0).is_some_and(|id| self.planes[id.index()].is_some()) =>
+                {
+                    self.multi.insert(index, weights);
                 }
                 Ok(weights) => {
                     let source =
@@ -135,6 +149,13 @@ impl Demand {
                     && !matches!(node.op, Op::Step { .. });
                 if operand == 0 && self.binary.contains_key(&index) {
                     self.bits[input.index()] = true;
+                } else if operand == 0
+                    && self.multi.contains_key(&index)
+                    && let Some(Planes::Sum(terms)) = &self.planes[input.index()]
+                {
+                    for (term, _) in terms {
+                        self.bits[term.index()] = true;
+                    }
                 } else if passes_bits {
                     self.bits[input.index()] |= bits;
                     self.floats[input.index()] |= floats;

@@ -39,8 +39,37 @@ pub(super) struct PathToStep {
 struct Continuation {
     node: usize,
     ops: Vec<PendingOp>,
+    /// The map that is combined with the running value, if it must first be brought to its size.
+    spread: Option<Spread>,
     next: ValueId,
     view: View,
+}
+
+impl Continuation {
+    /// The maps that it reads.
+    fn operands(&self) -> impl Iterator<Item = BufferId> {
+        let combined = self.ops.iter().filter_map(|op| match op {
+            PendingOp::Combine { operand, .. } => Some(*operand),
+            _ => None,
+        });
+        combined.chain(self.spread.iter().map(|spread| spread.input))
+    }
+}
+
+/// A map that is repeated along some dimensions, or lies in another order.
+struct Spread {
+    input: BufferId,
+    dims: Vec<usize>,
+    strides: Vec<isize>,
+    op: CombineOp,
+}
+
+/// The other operand of a node.
+enum Operand {
+    /// It lies as the running value does.
+    Buffer(BufferId),
+    /// It is copied into the shape of the running value first.
+    Spread(BufferId, Vec<usize>, Vec<isize>),
 }
 
 impl Lowering<'_> {
@@ -58,9 +87,22 @@ impl Lowering<'_> {
                     readers.push(reader.clone());
                 }
             }
+            if running.stored.is_none()
+                && !uses.is_output
+                && self.write_digits(&readers, running.size, ops)
+            {
+                self.pass_structural(&uses);
+                return Ok(());
+            }
             // Bits of the value itself are wanted where it is the result of a step.
             let continuations: Vec<Continuation> = if ops.len() < LONGEST {
-                readers.iter().filter_map(|reader| self.continuation(reader, &running)).collect()
+                // A map that this very step writes is not there yet.
+                let there = |buffer: BufferId| !ops.contains(&PendingOp::Store(buffer));
+                readers
+                    .iter()
+                    .filter_map(|reader| self.continuation(reader, &running))
+                    .filter(|continuation| continuation.operands().all(there))
+                    .collect()
             } else {
                 Vec::new()
             };
@@ -75,6 +117,13 @@ impl Lowering<'_> {
             }
             let Some(mut next) = continuations.into_iter().next() else { return Ok(()) };
             ops.append(&mut next.ops);
+            if let Some(Spread { input, dims, strides, op }) = next.spread.take() {
+                let operand = self.builder.buffer(BufferKind::F32, running.size);
+                let name = format!("{}.spread", self.node(next.node).name);
+                let kind = StepKind::Gather { input, output: operand, dims, strides, offset: 0 };
+                self.builder.step(&name, kind);
+                ops.push(PendingOp::Combine { op, operand });
+            }
             self.done[next.node] = true;
             self.write_step_bits(&next, running.size, ops)?;
             running =
@@ -129,6 +178,9 @@ impl Lowering<'_> {
         ops: &mut Vec<PendingOp>,
     ) -> Result<bool, ConvertError> {
         let Some(path) = self.path_to_step(reader, size) else { return Ok(false) };
+        if !self.bits_fit(path.result, &path.view, size) {
+            return Ok(false);
+        }
         let uniform = path.operations.iter().flat_map(ChannelOp::parameters).all(|p| p.len() == 1);
         let channels = if uniform { 1 } else { size[2] };
         let thresholds: Option<Vec<_>> = (0..channels)
@@ -151,6 +203,14 @@ impl Lowering<'_> {
         let place = BitsPlace { buffer: output, view: path.view, padding: None };
         self.place_bits(path.result, place)?;
         Ok(true)
+    }
+
+    /// Whether every convolution that reads bits finds them in channels-last order: bits of a pixel
+    /// cannot be reordered later.
+    pub(super) fn bits_fit(&self, result: ValueId, view: &View, size: MapSize) -> bool {
+        self.uses(result, view).readers.iter().all(|reader| {
+            !matches!(self.node(reader.node).op, Op::Conv(_)) || reader.view.is_channels_first(size)
+        })
     }
 
     /// A note for a `Sign` on floats, which ONNX takes as 0 at zero and the engine as +1.
@@ -201,10 +261,19 @@ impl Lowering<'_> {
     fn continuation(&self, reader: &Use, running: &Running) -> Option<Continuation> {
         let node = self.node(reader.node);
         let next = node.outputs.first().copied()?;
-        let make =
-            |ops| Some(Continuation { node: reader.node, ops, next, view: reader.view.clone() });
+        let make = |ops, spread| {
+            let view = reader.view.clone();
+            Some(Continuation { node: reader.node, ops, spread, next, view })
+        };
+        let is_step = matches!(node.op, Op::Step { .. });
+        if is_step
+            && self.demand.bits[next.index()]
+            && !self.bits_fit(next, &reader.view, running.size)
+        {
+            return None;
+        }
         if let Some(operations) = self.operations(reader, running.size) {
-            return make(operations.into_iter().map(PendingOp::Channel).collect());
+            return make(operations.into_iter().map(PendingOp::Channel).collect(), None);
         }
         let Op::Binary(op) = node.op else { return None };
         let first = reader.operand == 0;
@@ -220,36 +289,44 @@ impl Lowering<'_> {
             _ => return None,
         };
         let other = node.input(1 - reader.operand)?;
-        let operand = self.matching_operand(other, next, reader, running)?;
-        make(vec![PendingOp::Combine { op, operand }])
+        match self.matching_operand(other, next, reader, running)? {
+            Operand::Buffer(operand) => make(vec![PendingOp::Combine { op, operand }], None),
+            Operand::Spread(input, dims, strides) => {
+                make(Vec::new(), Some(Spread { input, dims, strides, op }))
+            }
+        }
     }
 
-    /// The buffer of another operand, if it lies as the running value does, or has one pixel that
-    /// all pixels share.
+    /// Another operand, if it is there: as it is where it lies as the running value does or has one
+    /// pixel that all pixels share, else as a copy that does.
     fn matching_operand(
         &self,
         other: ValueId,
         result: ValueId,
         reader: &Use,
         running: &Running,
-    ) -> Option<BufferId> {
+    ) -> Option<Operand> {
         let FloatPlace { buffer, view } = self.floats[other.index()].as_ref()?;
         let shape = self.shape(reader.value);
         if self.shape(result) != shape {
             return None;
         }
         let size = self.builder.size(*buffer);
-        if self.shape(other) == shape {
-            return (size == running.size && view.same_order(&reader.view)).then_some(*buffer);
+        let other = self.shape(other);
+        if other == shape && size == running.size && view.same_order(&reader.view) {
+            return Some(Operand::Buffer(*buffer));
         }
         // [1, C, 1, 1] against [1, C, H, W].
-        let other = self.shape(other);
         let is_vector = size == [1, 1, running.size[2]]
             && other.len() == shape.len()
             && (0..shape.len()).any(|axis| {
                 reader.view.is_channel_axis(running.size, axis) && other[axis] == running.size[2]
             });
-        is_vector.then_some(*buffer)
+        if is_vector {
+            return Some(Operand::Buffer(*buffer));
+        }
+        let (dims, strides) = reader.view.spread(view, other)?;
+        Some(Operand::Spread(*buffer, dims, strides))
     }
 
     /// An elementwise node whose operand is already in a buffer.

@@ -25,19 +25,19 @@ use crate::{
 };
 
 /// A layer as a convolution over a map, whatever it was in the graph.
-struct Layer {
-    geometry: ConvGeometry,
+pub(super) struct Layer {
+    pub(super) geometry: ConvGeometry,
     /// For each weight in `[out, kernel_h, kernel_w, in / groups]` order its place in
     /// `[out, ...]` order of the graph (dense matrices already transposed).
-    order: Vec<usize>,
+    pub(super) order: Vec<usize>,
     /// Size of the map that is read.
-    input: MapSize,
+    pub(super) input: MapSize,
     /// Size and view of the result.
-    output: MapSize,
-    view: View,
-    kind: String,
+    pub(super) output: MapSize,
+    pub(super) view: View,
+    pub(super) kind: String,
     /// What follows the sums: factor and bias of the node itself.
-    tail: Vec<Operation>,
+    pub(super) tail: Vec<Operation>,
 }
 
 impl Lowering<'_> {
@@ -45,11 +45,19 @@ impl Lowering<'_> {
         if let Some(weights) = self.demand.binary.remove(&index) {
             return self.lower_binary_layer(index, weights);
         }
+        if let Some(weights) = self.demand.multi.get(&index).cloned() {
+            return self.lower_plane_layer(index, weights);
+        }
         self.lower_float_layer(index)
     }
 
     /// The layer as a convolution over a map of the given size under the given view.
-    fn layer(&self, index: usize, size: MapSize, view: &View) -> Result<Layer, ConvertError> {
+    pub(super) fn layer(
+        &self,
+        index: usize,
+        size: MapSize,
+        view: &View,
+    ) -> Result<Layer, ConvertError> {
         let node = self.node(index);
         let kind = layer_kind(self.graph, node)
             .ok_or_else(|| self.unsupported(index, "the weights are not constant"))?;
@@ -332,7 +340,7 @@ impl Lowering<'_> {
     }
 
     /// Constants of the general affine form, per output channel.
-    fn affine_terms(
+    pub(super) fn affine_terms(
         &mut self,
         name: &str,
         weights: &BinaryWeights,
@@ -366,6 +374,10 @@ impl Lowering<'_> {
     ) -> Result<Option<ThresholdOrFloat>, ConvertError> {
         let result = self.node(index).output();
         let Some(path) = self.pooled_path(result, layer) else { return Ok(None) };
+        let last = path.pools.last().map_or(layer.output, |pool| pool.2);
+        if !self.bits_fit(path.to_step.result, &path.to_step.view, last) {
+            return Ok(None);
+        }
         let lattice = lattice(&layer.geometry, pending);
         let channels = layer.geometry.out_channels;
         let mut before: Vec<Operation> = head.to_vec();
@@ -535,7 +547,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn data_operand(&self, index: usize) -> Result<ValueId, ConvertError> {
+    pub(super) fn data_operand(&self, index: usize) -> Result<ValueId, ConvertError> {
         self.node(index).input(0).ok_or_else(|| self.unsupported(index, "the operand is missing"))
     }
 
@@ -566,7 +578,7 @@ impl Lowering<'_> {
     }
 
     #[allow(clippy::too_many_arguments, reason = "one row of the report, written in two places")]
-    fn report(
+    pub(super) fn report(
         &mut self,
         index: usize,
         layer: &Layer,
@@ -625,13 +637,13 @@ struct PooledPath {
     to_step: PathToStep,
 }
 
-fn weight_shape(geometry: &ConvGeometry) -> Vec<usize> {
+pub(super) fn weight_shape(geometry: &ConvGeometry) -> Vec<usize> {
     let [height, width] = geometry.kernel;
     vec![geometry.out_channels, height, width, geometry.in_channels / geometry.groups]
 }
 
 /// How `x` reads bits: scale, centre and alphabet.
-fn alphabet(levels: Levels) -> (f32, f32, Alphabet) {
+pub(super) fn alphabet(levels: Levels) -> (f32, f32, Alphabet) {
     let Levels { low, high } = levels;
     if low == -high {
         (high, 0.0, Alphabet::PlusMinus)
@@ -683,7 +695,7 @@ fn scale_before_shift(ops: &mut [PendingOp]) {
 /// Where the first thing done to the accumulators is a scale, makes it positive by negating filters:
 /// `a * v` is `(-a) * (-v)` to the bit. So a network gives the same bits whether its batch
 /// normalisation was folded into the weights by the exporter or not.
-fn make_first_scale_positive(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
+pub(super) fn make_first_scale_positive(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
     let Some(PendingOp::Channel(ChannelOp::Multiply(scale))) = ops.first_mut() else { return };
     let channels = weights.scales.len();
     if scale.len() == 1 {
@@ -699,7 +711,7 @@ fn make_first_scale_positive(weights: &mut BinaryWeights, ops: &mut [PendingOp])
 }
 
 /// What a report says of an epilogue's outputs.
-fn output_kind(ops: &[PendingOp]) -> &'static str {
+pub(super) fn output_kind(ops: &[PendingOp]) -> &'static str {
     let floats = ops.iter().any(|op| matches!(op, PendingOp::Store(_)));
     let bits = ops.iter().any(|op| matches!(op, PendingOp::StoreBits { .. }));
     match (floats, bits) {

@@ -10,9 +10,11 @@ mod demand;
 mod grow;
 mod layer;
 mod movement;
+mod planes;
 mod pool;
+mod trace;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Conversion, ConvertError, ConvertOptions, UnsupportedNode,
@@ -22,6 +24,7 @@ use super::{
     fold::shapes_of,
     pads::pad_amounts,
     report::{LayerReport, Notes, Report},
+    trace::Trace,
     view::{MapSize, View},
 };
 use crate::{
@@ -30,7 +33,9 @@ use crate::{
     unsupported::nearest,
 };
 use builder::Builder;
-use demand::{Demand, is_structural};
+use demand::Demand;
+
+pub(super) use demand::is_structural;
 
 /// Where the floats of a tensor lie.
 #[derive(Debug, Clone)]
@@ -79,6 +84,8 @@ struct Lowering<'a> {
     demand: Demand,
     floats: Vec<Option<FloatPlace>>,
     bits: Vec<Option<BitsPlace>>,
+    /// Digits of codes, highest first, by the value whose code they are.
+    code_places: HashMap<ValueId, Vec<(BitsPlace, Levels)>>,
     done: Vec<bool>,
     builder: Builder,
     layers: Vec<LayerReport>,
@@ -102,16 +109,22 @@ pub(super) fn lower(
             }
         }
     }
+    let shapes = shapes_of(graph)?;
+    let demand = Demand::new(graph, &shapes);
+    // What nobody wants as floats or bits (sums whose terms are planes) is not computed.
+    let wanted = |id: &ValueId| demand.floats[id.index()] || demand.bits[id.index()];
+    let done = graph.nodes.iter().map(|node| !node.outputs.iter().any(wanted)).collect();
     let mut lowering = Lowering {
         graph,
         options,
         ambiguous_signs,
-        shapes: shapes_of(graph)?,
+        shapes,
         consumers,
-        demand: Demand::new(graph),
+        demand,
         floats: vec![None; graph.values.len()],
         bits: vec![None; graph.values.len()],
-        done: vec![false; graph.nodes.len()],
+        code_places: HashMap::new(),
+        done,
         builder: Builder::default(),
         layers: Vec::new(),
         notes: Notes::default(),
@@ -126,9 +139,11 @@ pub(super) fn lower(
     lowering.place_inputs()?;
     lowering.lower_nodes()?;
     lowering.place_outputs()?;
+    let mut values = lowering.traced_values();
     let mut program = lowering.builder.program;
-    drop_unread_buffers(&mut program);
-    Ok(Conversion { program, report: Report::new(lowering.layers, lowering.notes) })
+    trace::renumber(&mut values, &drop_unread_buffers(&mut program));
+    let trace = Trace { values, signs: Vec::new(), f16: options.f16 };
+    Ok(Conversion { program, report: Report::new(lowering.layers, lowering.notes), trace })
 }
 
 impl<'a> Lowering<'a> {
@@ -180,7 +195,6 @@ impl<'a> Lowering<'a> {
                     | Op::Range
                     | Op::ArgMax { .. }
                     | Op::DepthToSpace { .. }
-                    | Op::Expand
                     | Op::Trunc { .. }
                     | Op::MultiThreshold { .. }
                     | Op::BipolarQuant => "the engine has no step for it on data",
@@ -440,6 +454,7 @@ impl<'a> Lowering<'a> {
             Op::Concat { .. } => self.lower_concat(index),
             Op::Pad => self.lower_pad(index),
             Op::Slice | Op::Split { .. } => self.lower_slices(index),
+            Op::Expand => self.lower_expand(index),
             Op::Softmax { .. } | Op::LogSoftmax { .. } => self.lower_softmax(index),
             _ => self.lower_elementwise(index),
         }
@@ -494,8 +509,8 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// Renumbers buffers so that none is left that no step and no caller touches.
-fn drop_unread_buffers(program: &mut crate::program::Program) {
+/// Renumbers buffers so that none is left that no step and no caller touches; returns the new ids.
+fn drop_unread_buffers(program: &mut crate::program::Program) -> Vec<Option<BufferId>> {
     let mut used = vec![false; program.buffers.len()];
     for port in program.inputs.iter().chain(&program.outputs) {
         used[port.buffer.index()] = true;
@@ -519,6 +534,9 @@ fn drop_unread_buffers(program: &mut crate::program::Program) {
     for port in program.inputs.iter_mut().chain(&mut program.outputs) {
         rename(&mut port.buffer);
     }
+    let ids = renumbered.iter().zip(&used).map(|(&id, &used)| used.then_some(BufferId(id)));
+    let ids = ids.collect();
     let mut used = used.into_iter();
     program.buffers.retain(|_| used.next().unwrap_or(true));
+    ids
 }

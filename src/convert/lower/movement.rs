@@ -2,7 +2,12 @@
 
 use super::{BitsPlace, FloatPlace, Lowering};
 use crate::{
-    convert::{ConvertError, chain::uniform_constant, pads::pad_amounts, view::View},
+    convert::{
+        ConvertError,
+        chain::uniform_constant,
+        pads::pad_amounts,
+        view::{MapSize, View},
+    },
     graph::{Op, ValueId},
     program::{BinaryOutput, BufferId, BufferKind, Epilogue, EpilogueOp, StepKind},
 };
@@ -232,6 +237,26 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// A map that is repeated along some dimensions.
+    pub(super) fn lower_expand(&mut self, index: usize) -> Result<(), ConvertError> {
+        let node = self.node(index);
+        let Some(input) = node.input(0) else {
+            return Err(self.unsupported(index, "the operand is missing"));
+        };
+        let place = self.float_place(index, input)?;
+        let shape = self.shape(node.output()).to_vec();
+        let (size, view) = map_of(&shape);
+        let (dims, strides) = view
+            .spread(&place.view, self.shape(input))
+            .ok_or_else(|| self.unsupported(index, "its operand lies in another order"))?;
+        let output = self.builder.buffer(BufferKind::F32, size);
+        let kind = StepKind::Gather { input: place.buffer, output, dims, strides, offset: 0 };
+        self.builder.step(&node.name, kind);
+        self.done[index] = true;
+        self.place_float(node.output(), output, view);
+        Ok(())
+    }
+
     /// `Slice` with constant bounds and positive steps, and `Split`.
     pub(super) fn lower_slices(&mut self, index: usize) -> Result<(), ConvertError> {
         let node = self.node(index);
@@ -310,13 +335,7 @@ impl Lowering<'_> {
                     }
                 }
             }
-            let (size, view) = match out_shape[..] {
-                [1, channels, height, width] => {
-                    let size = [height, width, channels];
-                    (size, View::channels_first(size))
-                }
-                _ => ([1, 1, out_shape.iter().product()], View::row_major(&out_shape)),
-            };
+            let (size, view) = map_of(&out_shape);
             let output = self.builder.buffer(BufferKind::F32, size);
             let kind = StepKind::Gather {
                 input: place.buffer,
@@ -357,6 +376,17 @@ impl Lowering<'_> {
         }
         self.place_float(result, output, place.view);
         Ok(())
+    }
+}
+
+/// The map that a tensor of a given shape is kept in: four dimensions are channels and pixels.
+fn map_of(shape: &[usize]) -> (MapSize, View) {
+    match *shape {
+        [1, channels, height, width] => {
+            let size = [height, width, channels];
+            (size, View::channels_first(size))
+        }
+        _ => ([1, 1, shape.iter().product()], View::row_major(shape)),
     }
 }
 

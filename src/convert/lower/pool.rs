@@ -7,7 +7,7 @@ use crate::{
         view::{MapSize, View},
     },
     graph::{Op, PoolAttributes, ReduceKind},
-    program::{BufferKind, PoolGeometry, Reduction, StepKind},
+    program::{BufferKind, ChannelOp, PoolGeometry, Reduction, StepKind, UnaryFunction},
 };
 
 /// The windows of a pool. Where the output size was rounded up, padding at the end makes room for
@@ -125,6 +125,9 @@ impl Lowering<'_> {
             }
             None => (0..rank).collect(),
         };
+        if rank > 1 && axes.contains(&0) {
+            return Err(self.unsupported(index, "it would mix the images of a batch"));
+        }
         let place = self.float_place(index, input)?;
         let size = self.builder.size(place.buffer);
         let is_channels = |axis: usize| place.view.is_channel_axis(size, axis);
@@ -144,30 +147,43 @@ impl Lowering<'_> {
                 .with_channels(size, axis, 1)
                 .and_then(|view| view.reshaped(self.shape(result)))
                 .ok_or_else(|| self.unsupported(index, "its operand lies in another order"))?;
-            let reduction = match kind {
-                ReduceKind::Mean => Reduction::Mean,
-                ReduceKind::Sum => Reduction::Sum,
-                ReduceKind::Max => Reduction::Max,
-                ReduceKind::Min => Reduction::Min,
-            };
             self.done[index] = true;
             self.grow(Running { value: result, view, size: one, stored: None }, &mut ops)?;
             let epilogue = self.builder.epilogue(&node.name, ops);
             self.builder.step(
                 &node.name,
-                StepKind::ReduceChannels { input: place.buffer, reduction, epilogue },
+                StepKind::ReduceChannels {
+                    input: place.buffer,
+                    reduction: reduction(kind),
+                    epilogue,
+                },
             );
             return Ok(());
         }
-        if !over_pixels || !matches!(kind, ReduceKind::Mean | ReduceKind::Max) {
+        let everything = (1..rank).all(|axis| axes.contains(&axis));
+        if !over_pixels && !everything {
             return Err(self.unsupported(
                 index,
                 format!(
-                    "{kind:?} over axes {axes:?} of {:?}: only means and maxima over all pixels, or \
-                     reductions over the channels, are there",
+                    "{kind:?} over axes {axes:?} of {:?}: only reductions over all pixels, over the \
+                     channels or over both are there",
                     self.shape(input)
                 ),
             ));
+        }
+        self.done[index] = true;
+        let mut input = place.buffer;
+        if kind == ReduceKind::Min {
+            // The smallest value is the largest of the negated ones, negated.
+            let negated = self.builder.buffer(BufferKind::F32, size);
+            let negate = PendingOp::Channel(ChannelOp::Unary(UnaryFunction::Negate));
+            let ops = vec![negate, PendingOp::Store(negated)];
+            let epilogue = self.builder.epilogue(&node.name, ops);
+            self.builder.step(
+                &format!("{}.negated", node.name),
+                StepKind::Elementwise { input, flatten: false, epilogue },
+            );
+            input = negated;
         }
         let pool = PoolGeometry {
             kernel: [size[0], size[1]],
@@ -175,18 +191,50 @@ impl Lowering<'_> {
             dilation: [1, 1],
             pads: [0; 4],
         };
+        ops.extend(
+            match kind {
+                ReduceKind::Min => Some(ChannelOp::Unary(UnaryFunction::Negate)),
+                ReduceKind::Sum => Some(ChannelOp::Multiply(vec![(size[0] * size[1]) as f32])),
+                ReduceKind::Mean | ReduceKind::Max => None,
+            }
+            .map(PendingOp::Channel),
+        );
+        let vector = [1, 1, size[2]];
         let view = View::row_major(self.shape(result));
-        self.done[index] = true;
-        let running = Running { value: result, view, size: [1, 1, size[2]], stored: None };
-        self.grow(running, &mut ops)?;
+        let pooled = if everything {
+            let buffer = self.builder.buffer(BufferKind::F32, vector);
+            ops.push(PendingOp::Store(buffer));
+            Some(buffer)
+        } else {
+            let running = Running { value: result, view: view.clone(), size: vector, stored: None };
+            self.grow(running, &mut ops)?;
+            None
+        };
         let epilogue = self.builder.epilogue(&node.name, ops);
-        let input = place.buffer;
-        let kind = if kind == ReduceKind::Max {
+        let step = if matches!(kind, ReduceKind::Max | ReduceKind::Min) {
             StepKind::MaxPool { input, pool, epilogue }
         } else {
             StepKind::AveragePool { input, pool, count_include_pad: false, epilogue }
         };
-        self.builder.step(&node.name, kind);
+        self.builder.step(&node.name, step);
+        if let Some(input) = pooled {
+            let mut ops = Vec::new();
+            let running = Running { value: result, view, size: [1, 1, 1], stored: None };
+            self.grow(running, &mut ops)?;
+            let epilogue = self.builder.epilogue(&node.name, ops);
+            let kind = StepKind::ReduceChannels { input, reduction: reduction(kind), epilogue };
+            self.builder.step(&format!("{}.channels", node.name), kind);
+        }
         Ok(())
+    }
+}
+
+/// The statistic over the channels of a pixel.
+fn reduction(kind: ReduceKind) -> Reduction {
+    match kind {
+        ReduceKind::Mean => Reduction::Mean,
+        ReduceKind::Sum => Reduction::Sum,
+        ReduceKind::Max => Reduction::Max,
+        ReduceKind::Min => Reduction::Min,
     }
 }

@@ -8,8 +8,8 @@ use super::order::execution_order;
 use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 use super::{inputs, tensor};
 use crate::graph::shape::shape_range;
-use crate::graph::{Graph, Node, Op, Tensor, ValueId, infer_shapes};
-use crate::reference::evaluate_node;
+use crate::graph::{DataType, Graph, Node, Op, Tensor, ValueId, infer_shapes, result_type};
+use crate::reference::evaluate_constant_node;
 use crate::unsupported::{UnsupportedNode, nearest};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -38,6 +38,8 @@ pub(super) struct Assembly<'a> {
     shapes: Vec<Option<Vec<usize>>>,
     /// Small values that are known but stay nodes of the graph.
     folded: Vec<Option<Tensor>>,
+    /// Element types by value.
+    types: Vec<Option<DataType>>,
 }
 
 /// Reads the graph of a model.
@@ -63,6 +65,7 @@ pub(super) fn assemble(
         made_names: 0,
         shapes: Vec::new(),
         folded: Vec::new(),
+        types: Vec::new(),
     };
     assembly.add_initializers(graph)?;
     assembly.add_inputs(graph, options)?;
@@ -154,7 +157,7 @@ impl<'a> Assembly<'a> {
             inputs::check_type(input, cast_only.get(name).copied().unwrap_or(true))?;
             let shape = inputs::shape(input, options)?;
             let value = self.graph.add_input(name, shape.clone());
-            self.describe(Some(shape), None);
+            self.describe(Some(shape), None, Some(DataType::F32));
             self.names.insert(name, value);
         }
         let known = |name: &String| {
@@ -255,13 +258,19 @@ impl<'a> Assembly<'a> {
     }
 
     /// Notes what is known about the value that was added last.
-    fn describe(&mut self, shape: Option<Vec<usize>>, folded: Option<Tensor>) {
+    fn describe(
+        &mut self,
+        shape: Option<Vec<usize>>,
+        folded: Option<Tensor>,
+        data_type: Option<DataType>,
+    ) {
         self.shapes.push(shape);
         self.folded.push(folded);
+        self.types.push(data_type);
     }
 
     fn add_tensor(&mut self, name: String, tensor: Tensor) -> ValueId {
-        self.describe(Some(tensor.shape().to_vec()), None);
+        self.describe(Some(tensor.shape().to_vec()), None, Some(tensor.data_type()));
         self.graph.add_constant(name, tensor)
     }
 
@@ -325,8 +334,11 @@ impl<'a> Assembly<'a> {
             let folded = self.fold(&node, &constants, &shapes)?;
             shapes.into_iter().zip(folded).collect::<Vec<_>>()
         };
+        let types: Vec<Option<DataType>> =
+            node.inputs.iter().map(|id| self.types[(*id)?.index()]).collect();
+        let data_type = result_type(&node.op, &types);
         for (shape, folded) in shapes.into_iter().take(node.outputs.len()) {
-            self.describe(Some(shape), folded);
+            self.describe(Some(shape), folded, data_type);
         }
         if let Some(outputs) = outputs {
             for (name, &value) in outputs.iter().zip(&node.outputs) {
@@ -360,7 +372,7 @@ impl<'a> Assembly<'a> {
         if !all_known || !shapes.iter().all(small) {
             return Ok(unknown);
         }
-        let results = evaluate_node(node, constants)
+        let results = evaluate_constant_node(node, constants)
             .map_err(|error| Fault::Import(ImportError::Evaluation(error)))?;
         Ok(results.into_iter().map(Some).collect())
     }
@@ -368,6 +380,11 @@ impl<'a> Assembly<'a> {
     /// The shape of a value, unless it lies behind a node that is not supported.
     pub(super) fn shape(&self, value: &ValueId) -> Option<Vec<usize>> {
         self.shapes[value.index()].clone()
+    }
+
+    /// The element type of a value, unless it lies behind a node that is not supported.
+    pub(super) fn element_type(&self, value: ValueId) -> Option<DataType> {
+        self.types[value.index()]
     }
 
     /// The contents of a value, where they are known.

@@ -5,7 +5,7 @@ use super::attributes::Attributes;
 use super::error::ImportError;
 use super::operators::Rule;
 use super::proto::{NodeProto, TensorProto};
-use crate::graph::{Op, Tensor, ValueId};
+use crate::graph::{DataType, Op, Tensor, ValueId};
 
 /// Why a node does not become part of the graph.
 #[derive(Debug)]
@@ -107,6 +107,14 @@ impl<'a, 'g> NodeContext<'a, 'g> {
         self.assembly
             .shape(&value)
             .ok_or_else(|| Fault::Invalid(format!("the shape of operand {index} is not known")))
+    }
+
+    /// The element type of an operand that has to be there.
+    pub(super) fn element_type(&self, index: usize) -> Result<DataType, Fault> {
+        let value = self.operand(index)?;
+        self.assembly
+            .element_type(value)
+            .ok_or_else(|| Fault::Invalid(format!("the type of operand {index} is not known")))
     }
 
     /// The contents of an operand, where they are known.

@@ -47,6 +47,7 @@ fn onnx_rule(op_type: &str) -> Option<Rule> {
         "Not" => |node| unary(node, UnaryOp::Not),
         "Dropout" => elementwise::dropout,
         "Cast" => elementwise::cast,
+        "CastLike" => elementwise::cast_like,
         "Clip" => elementwise::clip,
         "PRelu" => |node| fixed(node, Op::PRelu, 2),
         "Where" => |node| fixed(node, Op::Where, 3),

@@ -112,7 +112,7 @@ fn run() -> Result<()> {
     let preprocessing = arguments.preprocessing.resolve(first_input)?;
     let metadata = Metadata { preprocessing, labels, ..Metadata::default() };
     let options = ConvertOptions { strict: arguments.strict, f16: arguments.f16, metadata };
-    let Conversion { program, report } = convert(graph, &options).map_err(|error| {
+    let Conversion { program, report, trace: _ } = convert(graph, &options).map_err(|error| {
         Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
     })?;
     if let Some(path) = &arguments.labels {

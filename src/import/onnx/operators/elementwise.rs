@@ -54,6 +54,16 @@ pub(super) fn cast(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
     }
 }
 
+/// To the type of the second operand, of which nothing else matters. Exporters write it between a
+/// scalar and the tensor that it meets.
+pub(super) fn cast_like(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
+    node.at_most(2)?;
+    node.attributes.ignore("saturate");
+    node.attributes.ignore("round_mode");
+    let (x, to) = (node.operand(0)?, node.element_type(1)?);
+    node.push(Op::Cast { to }, vec![Some(x)])
+}
+
 /// Bounds are attributes before operator set 11; there the defaults bound nothing.
 pub(super) fn clip(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
     if node.operator_set() >= 11 {

@@ -1,0 +1,120 @@
+//! What the engine's buffers held in one run, in the order of the graph.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    Error, Session,
+    convert::{Elements, TracedValue},
+    program::BufferId,
+    runtime::{BufferContents, TracedWrite},
+};
+
+/// A copy of one buffer.
+#[derive(Debug)]
+enum Copied {
+    F32(Vec<f32>),
+    /// Words, and channels of a pixel.
+    Bits(Vec<u64>, usize),
+}
+
+/// The traced buffers of one run, with the steps that wrote them.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    copies: HashMap<BufferId, (usize, Copied)>,
+}
+
+impl Buffers {
+    /// Runs the model on one row of inputs and keeps what is traced.
+    pub(super) fn of_run(
+        session: &mut Session,
+        inputs: &[Vec<f32>],
+        traced: &[TracedValue],
+    ) -> Result<Self, Error> {
+        let wanted: HashSet<BufferId> = traced.iter().map(|traced| traced.buffer).collect();
+        let model = session.model().clone();
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut outputs: Vec<Vec<f32>> =
+            model.outputs().iter().map(|port| vec![0.0; port.elements()]).collect();
+        let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut buffers = Self::default();
+        session.run_traced(&inputs, &mut outputs, &mut |write| {
+            let TracedWrite { step, buffer, contents, .. } = write;
+            if wanted.contains(&buffer) {
+                let copied = match contents {
+                    BufferContents::F32(values) => Copied::F32(values.to_vec()),
+                    BufferContents::Bits(words) => {
+                        Copied::Bits(words.to_vec(), model.program().buffer(buffer).channels)
+                    }
+                };
+                buffers.copies.insert(buffer, (step, copied));
+            }
+        })?;
+        Ok(buffers)
+    }
+
+    /// The elements of a traced value in its row-major order, and the step that wrote them; nothing
+    /// if no step did or they do not fit the buffer.
+    pub(super) fn elements(&self, traced: &TracedValue) -> Option<(usize, Vec<f32>)> {
+        let (step, copied) = self.copies.get(&traced.buffer)?;
+        let positions = positions(&traced.dims, &traced.strides);
+        let elements: Option<Vec<f32>> = match (copied, traced.elements) {
+            (Copied::F32(values), Elements::F32) => {
+                positions.map(|at| values.get(at).copied()).collect()
+            }
+            (Copied::Bits(words, channels), Elements::Bits { low, high }) => {
+                let channels = (*channels).max(1);
+                let of_pixel = channels.div_ceil(64);
+                positions
+                    .map(|at| {
+                        let (pixel, channel) = (at / channels, at % channels);
+                        let word = words.get(pixel * of_pixel + channel / 64)?;
+                        Some(if word >> (channel % 64) & 1 == 1 { high } else { low })
+                    })
+                    .collect()
+            }
+            _ => None,
+        };
+        Some((*step, elements?))
+    }
+}
+
+/// Positions in memory in row-major order over `dims`.
+fn positions<'a>(dims: &'a [usize], strides: &'a [isize]) -> impl Iterator<Item = usize> + 'a {
+    let count = dims.iter().product();
+    let mut index = vec![0; dims.len()];
+    let mut position = 0_isize;
+    (0..count).map(move |_| {
+        let here = position as usize;
+        for axis in (0..dims.len()).rev() {
+            index[axis] += 1;
+            position += strides[axis];
+            if index[axis] < dims[axis] {
+                break;
+            }
+            position -= strides[axis] * dims[axis] as isize;
+            index[axis] = 0;
+        }
+        here
+    })
+}
+
+/// The places of the graph's tensor of the given shape that a buffer of `count` elements holds: all of
+/// them, or those inside the border that it leaves out.
+pub(super) fn expected_elements(
+    traced: &TracedValue,
+    shape: &[usize],
+    count: usize,
+) -> Option<Vec<usize>> {
+    let [top, left, bottom, right] = traced.pads;
+    if traced.pads == [0; 4] {
+        return (shape.iter().product::<usize>() == count).then(|| (0..count).collect());
+    }
+    let &[images, channels, height, width] = shape else { return None };
+    let rows = top..height.checked_sub(bottom)?;
+    let columns = left..width.checked_sub(right)?;
+    let inside: Vec<usize> = (0..images * channels)
+        .flat_map(|plane| rows.clone().map(move |row| (plane * height + row) * width))
+        .flat_map(|row| columns.clone().map(move |column| row + column))
+        .collect();
+    (inside.len() == count).then_some(inside)
+}

@@ -1,0 +1,51 @@
+//! Which values of the original graph the buffers of a program hold.
+//!
+//! Values keep their ids through the passes, so what a buffer holds can be looked up in the graph as it
+//! was imported. Only what is known for certain is recorded: values that exist in the rewritten graph
+//! alone have no entry, and neither have integers inside a step.
+
+use crate::{graph::ValueId, program::BufferId};
+
+/// Where the values of the original graph can be found while the program runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trace {
+    /// In no particular order; a buffer may hold several values (a map and its flattened form), and a
+    /// value may lie in several buffers (as floats and as bits).
+    pub values: Vec<TracedValue>,
+    /// Results of ONNX `Sign` that were taken as +1 where the operand is 0.
+    pub signs: Vec<ValueId>,
+    /// Whether float weights were rounded to f16.
+    pub f16: bool,
+}
+
+/// A value of the original graph in a buffer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracedValue {
+    /// The value.
+    pub value: ValueId,
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Extents that enumerate the buffer in the row-major order of the value.
+    pub dims: Vec<usize>,
+    /// Distance in elements (height, width, channels) along each of `dims`.
+    pub strides: Vec<isize>,
+    /// What the elements stand for.
+    pub elements: Elements,
+    /// Border of the value (top, left, bottom, right) that the buffer leaves out, because the reader
+    /// adds it.
+    pub pads: [usize; 4],
+}
+
+/// What the elements of a buffer stand for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Elements {
+    /// Themselves.
+    F32,
+    /// Bits that stand for two values.
+    Bits {
+        /// Value of bit 0.
+        low: f32,
+        /// Value of bit 1.
+        high: f32,
+    },
+}
