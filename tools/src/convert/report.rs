@@ -50,11 +50,11 @@ impl Document<'_> {
         }
         self.write_verification(output, style)?;
         output.line(format_args!(
-            "{}: {}, from {} ({:.1} times smaller)",
+            "{}: {}, from {} ({})",
             style.bold(&printable(&self.output)),
             terminal::bytes(self.bytes),
             terminal::bytes(self.input_bytes),
-            self.input_bytes as f64 / self.bytes.max(1) as f64
+            change(self.input_bytes, self.bytes)
         ))
     }
 
@@ -109,6 +109,16 @@ impl Document<'_> {
     }
 }
 
+/// How much smaller something became; small networks have more header than weights.
+pub(super) fn change(before: u64, after: u64) -> String {
+    let ratio = |large: u64, small: u64| large as f64 / small.max(1) as f64;
+    if after > before {
+        format!("{:.1} times larger", ratio(after, before))
+    } else {
+        format!("{:.1} times smaller", ratio(before, after))
+    }
+}
+
 /// How many layers are binary, and how many are not.
 pub(super) fn layer_counts(report: &Report) -> String {
     let Report { binary_layers, float_layers, weight_only_layers, .. } = report;
@@ -129,5 +139,17 @@ fn verdict(layer: &LayerReport) -> String {
     match &layer.reason {
         Some(reason) => format!("{answer}: {reason}"),
         None => answer.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_in_both_directions() {
+        assert_eq!(change(3000, 100), "30.0 times smaller");
+        assert_eq!(change(364, 548), "1.5 times larger");
+        assert_eq!(change(0, 7), "7.0 times larger");
     }
 }
