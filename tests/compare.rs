@@ -289,6 +289,30 @@ fn a_sum_at_the_threshold_is_on_the_fence() {
     assert_eq!(last.max_difference, 2.0);
 }
 
+/// The same with more levels: half-way between two of them, rounding decides.
+#[test]
+fn a_sum_between_two_levels_is_on_the_fence() {
+    let mut graph = Graph::new("levels");
+    let x = graph.add_input("image", vec![1, 10]);
+    let bits = graph.push_node("sign", Op::Step { at_least: true, low: -1.0, high: 1.0 }, [x]);
+    let weights = Tensor::from_f32(vec![10, 1], vec![0.1; 10]).unwrap();
+    let weights = graph.add_constant("w", weights);
+    let sum = graph.push_node("dense", Op::MatMul, [bits, weights]);
+    let ten_additions = (0..10).fold(0.0_f32, |sum, _| sum + 0.1);
+    let shift = graph.add_constant("shift", Tensor::scalar(1.5 - ten_additions));
+    let shifted = graph.push_node("shifted", Op::Binary(BinaryOp::Add), [sum, shift]);
+    graph.outputs = vec![graph.push_node("level", Op::Unary(UnaryOp::Round), [shifted])];
+    let conversion = converted(&graph);
+    let model = Model::from_program(conversion.program.clone()).unwrap();
+    let rows = [vec![vec![1.0; 10]]];
+    let options = SessionOptions::default();
+    let comparison = compare_layers(&graph, &conversion.trace, &model, &rows, &options).unwrap();
+    assert!(comparison.passed, "{comparison:#?}");
+    let level = comparison.first_difference().unwrap();
+    assert_eq!((level.tensor.as_str(), level.kind), ("level", "f32"));
+    assert_eq!((level.verdict, level.max_difference), (Verdict::OnTheFence, 1.0));
+}
+
 /// ONNX `Sign` is 0 at 0, the engine's +1; the comparison counts them and goes on with +1.
 #[test]
 fn zeros_at_signs_are_counted() {

@@ -9,6 +9,10 @@ use crate::graph::ValueId;
 /// Bounds are worked out in floats themselves.
 const SLACK: f32 = 1.0 + 1e-4;
 
+/// Behind a step function floats that differ by more than this, relative to the largest of the tensor, took
+/// another step; less is rounding.
+const STEP: f32 = 5e-5;
+
 /// How a tensor came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,7 +21,8 @@ pub enum Verdict {
     Equal,
     /// Floats differ as far as rounding explains.
     Rounding,
-    /// Bits differ where the sum lay within rounding of the threshold.
+    /// Bits differ where the sum lay within rounding of the threshold, or floats where a value lay that
+    /// near to the next level of a quantiser.
     OnTheFence,
     /// Elements differ because bits before them did.
     AfterFlip,
@@ -126,11 +131,14 @@ pub(super) struct Sample<'a> {
     pub(super) bound: Option<&'a [f32]>,
     pub(super) margin: Option<&'a [f32]>,
     pub(super) after_flip: bool,
+    pub(super) may_step: bool,
 }
 
 /// What one sample showed.
 pub(super) struct Found {
     pub(super) differing: usize,
+    /// Bits that differ, and floats that took another step.
+    pub(super) turned: usize,
     /// Of each element.
     pub(super) distances: Vec<f32>,
 }
@@ -145,6 +153,7 @@ struct Tally {
     unexplained: usize,
     /// Differing elements that are explained by bits before them.
     after_flip: usize,
+    turned: usize,
     max_difference: f64,
     largest: f64,
     /// Difference by bound, and that bound, where the ratio is largest.
@@ -203,6 +212,7 @@ impl Tally {
             differing: 0,
             unexplained: 0,
             after_flip: 0,
+            turned: 0,
             max_difference: 0.0,
             largest: 0.0,
             tightest: (0.0, 0.0),
@@ -214,7 +224,9 @@ impl Tally {
 
     fn add(&mut self, sample: &Sample<'_>) -> Found {
         let mut found =
-            Found { differing: 0, distances: Vec::with_capacity(sample.expected.len()) };
+            Found { differing: 0, turned: 0, distances: Vec::with_capacity(sample.expected.len()) };
+        let magnitude = |largest: f32, x: &f32| largest.max(x.abs());
+        let step = STEP * sample.expected.iter().fold(0.0_f32, magnitude);
         for (index, (&expected, &actual)) in sample.expected.iter().zip(sample.actual).enumerate() {
             let distance = distance(expected, actual);
             found.distances.push(distance);
@@ -240,6 +252,8 @@ impl Tally {
                 self.tightest = (ratio, f64::from(bound));
             }
             found.differing += usize::from(differs);
+            let turned = if self.is_bits { differs } else { sample.may_step && distance > step };
+            found.turned += usize::from(turned);
             self.unexplained += usize::from(!explained);
             self.after_flip += usize::from(differs && explained && sample.after_flip);
             if let Some(margin) = margin.filter(|_| differs) {
@@ -248,6 +262,7 @@ impl Tally {
             }
         }
         self.differing += found.differing;
+        self.turned += found.turned;
         found
     }
 
@@ -258,7 +273,7 @@ impl Tally {
             Verdict::Equal
         } else if self.after_flip > 0 {
             Verdict::AfterFlip
-        } else if self.is_bits {
+        } else if self.turned > 0 {
             Verdict::OnTheFence
         } else {
             Verdict::Rounding

@@ -144,6 +144,9 @@ struct Beside {
     margin: Option<Tensor>,
     /// Whether a bit that turned over may be the reason of a difference.
     after_flip: bool,
+    /// Whether a step function since the last comparison may have taken another step: a quantiser to
+    /// several levels, or a sign that is not stored.
+    may_step: bool,
 }
 
 struct Comparison<'a> {
@@ -192,6 +195,8 @@ impl Comparison<'_> {
         let bounds_of: Vec<Option<&Tensor>> =
             node.inputs.iter().map(|input| of(input)?.bound.as_ref()).collect();
         let after_flip = node.inputs.iter().any(|input| of(input).is_some_and(|b| b.after_flip));
+        let may_step = is_step_function(&node.op) && bounds_of.iter().any(Option::is_some)
+            || node.inputs.iter().any(|input| of(input).is_some_and(|b| b.may_step));
         let margins: Vec<Option<&Tensor>> =
             node.inputs.iter().map(|input| of(input)?.margin.as_ref()).collect();
         if let (Op::Conv(_) | Op::Gemm { .. } | Op::MatMul, Some(weights)) =
@@ -207,7 +212,9 @@ impl Comparison<'_> {
         let margin = margin(&evaluation, &margins)?;
         for (position, (&output, bound)) in node.outputs.iter().zip(bounds).enumerate() {
             let margin = if node.outputs.len() == 1 { margin.clone() } else { None };
-            let entry = Beside { after_flip: after_flip && bound.is_some(), bound, margin };
+            let moves = bound.is_some();
+            let (after_flip, may_step) = (after_flip && moves, may_step && moves);
+            let entry = Beside { bound, margin, after_flip, may_step };
             let entry = self.compare(output, index, &results[position], entry, buffers, compared);
             beside.insert(output, entry);
         }
@@ -263,9 +270,10 @@ impl Comparison<'_> {
                     bound: beside.bound.as_ref().and_then(float).as_deref(),
                     margin: beside.margin.as_ref().and_then(float).as_deref(),
                     after_flip: beside.after_flip,
+                    may_step: beside.may_step,
                 },
             );
-            flipped |= is_bits && difference.differing > 0;
+            flipped |= difference.turned > 0;
             // A border that the buffer leaves out is the same in both.
             let measured = measured.get_or_insert_with(|| vec![0.0; expected.len()]);
             for (&at, distance) in at.iter().zip(difference.distances) {
@@ -279,8 +287,24 @@ impl Comparison<'_> {
             bound: bound.filter(|_| differs),
             margin: beside.margin,
             after_flip: differs && (flipped || beside.after_flip),
+            may_step: false,
         }
     }
+}
+
+/// Whether a function jumps, so that a rounding error before it can become a step behind it.
+fn is_step_function(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Unary(UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Sign)
+            | Op::Where
+            | Op::Cast { .. }
+            | Op::Step { .. }
+            | Op::BipolarQuant
+            | Op::Quant(_)
+            | Op::Trunc { .. }
+            | Op::MultiThreshold { .. }
+    )
 }
 
 /// For what a comparison decided, how far it was from deciding otherwise: what is compared with
