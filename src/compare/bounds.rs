@@ -447,3 +447,116 @@ fn with_bound(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ConvAttributes;
+
+    fn floats(shape: &[usize], values: &[f32]) -> Tensor {
+        Tensor::from_f32(shape.to_vec(), values.to_vec()).unwrap()
+    }
+
+    /// The bounds of a node with one result.
+    fn bound(op: Op, operands: &[&Tensor], of: &[Option<&Tensor>]) -> Option<Vec<f32>> {
+        let node = Node {
+            name: "node".to_owned(),
+            op,
+            inputs: (0..operands.len()).map(|i| Some(ValueId(i as u32))).collect(),
+            outputs: vec![ValueId(operands.len() as u32)],
+        };
+        let operands: Vec<Option<&Tensor>> = operands.iter().copied().map(Some).collect();
+        let results = evaluate_node(&node, &operands).unwrap();
+        let evaluation =
+            Evaluation { node: &node, operands: &operands, results: &results, weight_loss: None };
+        let bounds = evaluation.bounds(of).unwrap().pop().unwrap();
+        bounds.map(|bound| {
+            assert_eq!(bound.shape(), results[0].shape());
+            bound.f32().unwrap().to_vec()
+        })
+    }
+
+    #[test]
+    fn integers_add_up_exactly_and_floats_do_not() {
+        let x = floats(&[1, 3], &[1.0, -1.0, 1.0]);
+        let ones = floats(&[3, 1], &[1.0, 1.0, -1.0]);
+        assert_eq!(bound(Op::MatMul, &[&x, &ones], &[None, None]), None);
+        let tenths = floats(&[3, 1], &[0.1, 0.1, -0.1]);
+        let found = bound(Op::MatMul, &[&x, &tenths], &[None, None]).unwrap();
+        assert!(found[0] > 0.3 * UNIT && found[0] < 1e-5, "{found:?}");
+        // A bit that turned over moves the sum by its weight twice.
+        let flipped = floats(&[1, 3], &[0.0, 2.0, 0.0]);
+        assert_eq!(
+            bound(Op::MatMul, &[&x, &ones], &[Some(&flipped), None]).unwrap()[0].floor(),
+            2.0
+        );
+    }
+
+    #[test]
+    fn comparisons_turn_over_within_the_bound_only() {
+        let x = floats(&[1, 4], &[0.5, 1e-6, -1e-6, 0.0]);
+        let e = floats(&[1, 4], &[1e-5, 1e-5, 1e-7, 0.0]);
+        let step = Op::Step { at_least: true, low: -0.5, high: 1.5 };
+        assert_eq!(bound(step.clone(), &[&x], &[Some(&e)]).unwrap(), [0.0, 2.0, 0.0, 0.0]);
+        assert_eq!(bound(step, &[&x], &[None]), None);
+        let zero = Tensor::scalar(0.0);
+        let at_least = Op::Binary(BinaryOp::GreaterOrEqual);
+        let mask = bound(at_least, &[&x, &zero], &[Some(&e), None]).unwrap();
+        assert_eq!(mask, [0.0, 1.0, 0.0, 0.0]);
+        let condition = Tensor::new(vec![1, 4], Data::Bool(vec![true, true, false, true])).unwrap();
+        let (high, low) = (Tensor::scalar(1.0), Tensor::scalar(-1.0));
+        let mask = floats(&[1, 4], &mask);
+        let found = bound(Op::Where, &[&condition, &high, &low], &[Some(&mask), None, None]);
+        assert_eq!(found.unwrap(), [0.0, 2.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn bounds_move_with_their_elements() {
+        let x = floats(&[1, 2, 1, 2], &[1.0, 2.0, 3.0, 4.0]);
+        let e = floats(&[1, 2, 1, 2], &[0.1, 0.0, 0.0, 0.4]);
+        let turned = Op::Transpose { perm: vec![0, 2, 3, 1] };
+        assert_eq!(bound(turned, &[&x], &[Some(&e)]).unwrap(), [0.1, 0.0, 0.0, 0.4]);
+        assert_eq!(bound(Op::GlobalMaxPool, &[&x], &[Some(&e)]).unwrap(), [0.1, 0.4]);
+        let pads = Tensor::from_i64(vec![0, 0, 0, 1, 0, 0, 0, 0]);
+        let seven = Tensor::scalar(7.0);
+        let padded = bound(Op::Pad, &[&x, &pads, &seven], &[Some(&e), None, None]).unwrap();
+        assert_eq!(padded, [0.0, 0.1, 0.0, 0.0, 0.0, 0.4]);
+        let joined = bound(Op::Concat { axis: 1 }, &[&x, &x], &[None, Some(&e)]).unwrap();
+        assert_eq!(joined[..5], [0.0, 0.0, 0.0, 0.0, 0.1]);
+    }
+
+    #[test]
+    fn products_of_two_moving_values_reach_the_corners() {
+        let (a, b) = (floats(&[1, 1], &[1.0]), floats(&[1, 1], &[-1.0]));
+        let two = floats(&[1, 1], &[2.0]);
+        let found = bound(Op::Binary(BinaryOp::Mul), &[&a, &b], &[Some(&two), Some(&two)]);
+        // (1 + 2) (-1 - 2) = -9 is 8 away from -1.
+        assert_eq!(found.unwrap()[0].floor(), 8.0);
+    }
+
+    #[test]
+    fn what_weights_lose_is_known() {
+        let conv = Op::Conv(ConvAttributes {
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [0; 4],
+            groups: 1,
+        });
+        let exact = floats(&[2, 2, 1, 1], &[0.5, -0.5, 3.0, -3.0]);
+        assert_eq!(weight_loss(&conv, &exact, false), None);
+        assert_eq!(weight_loss(&conv, &exact, true), None, "bits are not rounded to f16");
+        // The residue of a straight-through estimator, in the second filter.
+        let residue = floats(&[2, 3, 1, 1], &[1.0, -1.0, 1.0, 1.0, -1.0, 1.000_001]);
+        let lost = weight_loss(&conv, &residue, false).unwrap();
+        assert_eq!(lost.shape(), residue.shape());
+        assert!(lost.f32().unwrap()[5] > 9e-7 && lost.f32().unwrap()[..5] == [0.0; 5]);
+        let turned_over = turned(&residue.reshaped(vec![2, 3]).unwrap()).unwrap();
+        let lost = weight_loss(&Op::MatMul, &turned_over, false).unwrap();
+        assert_eq!(lost.shape(), [3, 2]);
+        assert!(lost.f32().unwrap()[5] > 9e-7);
+        let float = floats(&[1, 3, 1, 1], &[0.1, 0.2, 0.3]);
+        assert_eq!(weight_loss(&conv, &float, false), None);
+        assert!(weight_loss(&conv, &float, true).unwrap().f32().unwrap()[2] > 1e-4);
+    }
+}

@@ -118,3 +118,42 @@ pub(super) fn expected_elements(
         .collect();
     (inside.len() == count).then_some(inside)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ValueId;
+
+    fn traced(dims: &[usize], strides: &[isize], pads: [usize; 4]) -> TracedValue {
+        TracedValue {
+            value: ValueId(0),
+            buffer: BufferId(0),
+            dims: dims.to_vec(),
+            strides: strides.to_vec(),
+            elements: Elements::Bits { low: -1.0, high: 1.0 },
+            pads,
+        }
+    }
+
+    #[test]
+    fn bits_are_read_in_the_order_of_the_graph() {
+        // Two pixels of 65 channels, of which the last one is set in the second pixel.
+        let copies = [(BufferId(0), (3, Copied::Bits(vec![0b10, 0, 0, 1], 65)))];
+        let buffers = Buffers { copies: copies.into_iter().collect() };
+        let (step, elements) = buffers.elements(&traced(&[65, 2], &[1, 65], [0; 4])).unwrap();
+        assert_eq!(step, 3);
+        let set: Vec<usize> = (0..130).filter(|&at| elements[at] == 1.0).collect();
+        assert_eq!(set, [2, 129]);
+        // A buffer that is too small is not read.
+        assert!(buffers.elements(&traced(&[66, 2], &[1, 65], [0; 4])).is_none());
+    }
+
+    #[test]
+    fn borders_that_the_reader_adds_are_left_out() {
+        let border = traced(&[], &[], [1, 0, 0, 2]);
+        assert_eq!(expected_elements(&border, &[1, 2, 2, 3], 2), Some(vec![3, 9]));
+        assert_eq!(expected_elements(&border, &[1, 2, 2, 3], 3), None);
+        assert_eq!(expected_elements(&border, &[1, 2, 0, 1], 0), None);
+        assert_eq!(expected_elements(&traced(&[], &[], [0; 4]), &[1, 2], 2), Some(vec![0, 1]));
+    }
+}

@@ -66,6 +66,7 @@ pub(super) fn canonicalise_signs(
         scaled_steps.extend(&node.outputs);
         Some(nodes)
     });
+    // The inner one of two signs is not read any more, so what it says at zero does not matter.
     drop_dead_nodes(graph);
     let mut ambiguous = HashSet::new();
     for index in 0..graph.nodes.len() {

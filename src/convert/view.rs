@@ -122,6 +122,27 @@ impl View {
         self.rank() == 4 && self.same_order(&expected)
     }
 
+    /// The logical dimensions that are height, width and channels of the map, if the tensor has four
+    /// and the first is the batch.
+    pub(super) fn map_axes(&self, size: MapSize) -> Option<[usize; 3]> {
+        let [height, width, channels] = size;
+        if self.is_channels_first(size) {
+            Some([2, 3, 1])
+        } else if self.same_order(&Self::row_major(&[1, height, width, channels])) {
+            Some([1, 2, 3])
+        } else {
+            None
+        }
+    }
+
+    /// The view of a map whose extents changed, if its dimensions are those of [`Self::map_axes`].
+    pub(super) fn resized(&self, old: MapSize, new: MapSize) -> Option<Self> {
+        Some(match self.map_axes(old)? {
+            [2, 3, 1] => Self::channels_first(new),
+            _ => Self::row_major(&[1, new[0], new[1], new[2]]),
+        })
+    }
+
     /// Whether logical order is memory order.
     pub(super) fn is_row_major(&self) -> bool {
         self.axes.iter().flatten().copied().eq(0..self.extents.len())
@@ -386,6 +407,18 @@ mod tests {
         // Split channels: the constant follows the slower part.
         let split = nchw.reshaped(&[1, 3, 10]).unwrap();
         assert_eq!(split.per_channel(size, &[3, 1], &c), Some(c.to_vec()));
+    }
+
+    #[test]
+    fn both_orders_of_a_map_are_told_apart() {
+        let size = [2, 5, 3];
+        let nchw = View::channels_first(size);
+        let nhwc = View::row_major(&[1, 2, 5, 3]);
+        assert_eq!(nchw.map_axes(size), Some([2, 3, 1]));
+        assert_eq!(nhwc.map_axes(size), Some([1, 2, 3]));
+        assert_eq!(nhwc.transposed(&[0, 2, 1, 3]).map_axes(size), None);
+        let grown = nhwc.resized(size, [4, 7, 3]).unwrap();
+        assert_eq!(grown.map_axes([4, 7, 3]), Some([1, 2, 3]));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! For operators that have no counterpart: the nearest thing that works.
 
 /// No step makes a map larger.
-const LARGER: &str = "nothing makes a map larger; Conv, pools and Pad work on the map as it is";
+const LARGER: &str =
+    "none: nothing makes a map larger; Conv, pools and Pad work on the map as it is";
 /// There is neither control flow nor memory from one image to the next.
-const RECURRENT: &str = "no recurrent layers and no control flow; unroll what has a fixed length";
+const RECURRENT: &str =
+    "none: there are no recurrent layers and no control flow; unroll what has a fixed length";
 /// Integer arithmetic of ONNX.
 const QUANTISED: &str = "float weights with QONNX BipolarQuant or Quant, or weights of two values in \
                          a plain Conv, Gemm or MatMul";

@@ -101,6 +101,18 @@ impl Accuracy {
             .collect()
     }
 
+    /// What images of a class were taken for, wrongly and most often first: answer, how many times.
+    pub fn taken_for(&self, label: usize) -> Vec<(usize, usize)> {
+        let mut answers: Vec<(usize, usize)> = self
+            .confusion
+            .range((label, 0)..=(label, usize::MAX))
+            .filter(|&(&(_, answer), _)| answer != label)
+            .map(|(&(_, answer), &count)| (answer, count))
+            .collect();
+        answers.sort_by_key(|&(answer, count)| (std::cmp::Reverse(count), answer));
+        answers
+    }
+
     /// The mistakes made most often: class, answer, how many times.
     pub fn mistakes(&self) -> Vec<(usize, usize, usize)> {
         let mut mistakes: Vec<_> = self
@@ -134,6 +146,10 @@ mod tests {
         assert_eq!(accuracy.count(2, 1), 1);
         assert_eq!(accuracy.count(6, 0), 1);
         assert_eq!(accuracy.mistakes(), [(2, 1, 1), (4, 0, 1), (6, 0, 1)]);
+        assert_eq!((accuracy.taken_for(2), accuracy.taken_for(1)), (vec![(1, 1)], vec![]));
+        accuracy.add(2, &[5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        accuracy.add(2, &[5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(accuracy.taken_for(2), [(0, 2), (1, 1)]);
     }
 
     #[test]

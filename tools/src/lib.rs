@@ -12,6 +12,7 @@ pub mod files;
 pub mod golden;
 pub mod images;
 pub mod layers;
+pub mod lettering;
 pub mod output;
 pub mod picture;
 pub mod progress;

@@ -174,7 +174,7 @@ fn models_that_are_not_supported() {
     assert_fails(
         convert().arg(&strange).arg("-o").arg(&output),
         4,
-        &["model.onnx", "strange", "GridSample"],
+        &["model.onnx", "1 node is", "`strange` (GridSample of [1, 3], [])", "nearest: cut it off"],
     );
     assert!(!output.exists());
 }
@@ -260,6 +260,9 @@ fn wrong_usage() {
         &["--channels", "gray"],
         &["--tolerance", "-1"],
         &["--report", "report.txt"],
+        &["--verify-layers", "--verify-rows", "0"],
+        &["--verify-rows", "2"],
+        &["--verify-input", "rows.safetensors"],
     ] {
         assert_fails(&mut with(flags), 2, &["bnn-convert: "]);
     }
@@ -321,6 +324,101 @@ fn verification_decides_about_the_file() {
     json(command(&wrong).args(["--allow-flips", "1"]));
     assert!(output.exists());
     assert_fails(&mut command(&scratch.path("none.safetensors")), 3, &["none.safetensors"]);
+}
+
+#[test]
+fn layers_are_verified_on_made_up_inputs() {
+    let scratch = Scratch::new();
+    let output = scratch.path("out.bnn");
+    let report = scratch.path("report.json");
+    let with = |flags: &[&str]| {
+        let mut command = convert();
+        command.arg(scratch.onnx(Variant::default())).arg("-o").arg(&output);
+        command.arg("--verify-layers").args(flags);
+        command
+    };
+    let document = json(with(&["--json", "--verify-rows", "3"]).arg("--report").arg(&report));
+    let comparison = &document["layer_comparison"];
+    assert_eq!((&comparison["input"], &comparison["rows"]), (&"made up".into(), &3.into()));
+    assert_eq!((&comparison["passed"], &comparison["zeros_at_signs"]), (&true.into(), &0.into()));
+    let tensors = comparison["tensors"].as_array().unwrap();
+    let found: Vec<_> = tensors.iter().map(|t| (&t["node"], &t["layer"], &t["kind"])).collect();
+    let bits = ["sign", "stem", "bits"].map(serde_json::Value::from);
+    assert!(found.contains(&(&bits[0], &bits[1], &bits[2])), "{found:?}");
+    for tensor in tensors {
+        assert_keys(tensor, &["tensor", "op", "differing", "max_difference", "distances"]);
+        assert_eq!((&tensor["unexplained"], &tensor["verdict"]), (&0.into(), &"equal".into()));
+    }
+    let bits = tensors.iter().find(|tensor| tensor["kind"] == "bits").unwrap();
+    assert_eq!(bits["elements"], 3 * 3 * 16);
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!(written, document);
+
+    for flags in [&[][..], &["--mean", "0.5", "--std", "0.2"]] {
+        let result = with(flags).output().unwrap();
+        assert_eq!(result.status.code(), Some(0), "{}", stderr(&result));
+        let text = stdout(&result);
+        assert!(text.contains("layer by layer: 2 rows (made up)"), "{text}");
+        assert!(text.contains("0 wrong") && text.contains("passed"), "{text}");
+    }
+    assert!(output.exists());
+}
+
+#[test]
+fn layers_are_verified_on_given_inputs() {
+    let scratch = Scratch::new();
+    let input = scratch.onnx(Variant::default());
+    let golden = scratch.golden(|_| {});
+    let output = scratch.path("out.bnn");
+    let command = || {
+        let mut command = convert();
+        command.arg(&input).arg("-o").arg(&output).args(["--verify-layers", "--json"]);
+        command
+    };
+    let document = json(command().arg("--verify").arg(&golden).args(["--verify-rows", "9"]));
+    assert_eq!(document["layer_comparison"]["input"], golden.to_str().unwrap());
+    assert_eq!(document["layer_comparison"]["rows"], 3);
+
+    let pictures = support::bytes(&[0.25; 2 * 48]);
+    let own = scratch.safetensors(
+        "own.safetensors",
+        &[("input_f32", safetensors::Dtype::F32, &[2, 3, 4, 4], &pictures)],
+    );
+    let document = json(command().arg("--verify").arg(&golden).arg("--verify-input").arg(&own));
+    assert_eq!(document["layer_comparison"]["input"], own.to_str().unwrap());
+    assert_eq!(document["layer_comparison"]["passed"], true);
+
+    std::fs::remove_file(&output).unwrap();
+    let given = |path: &std::path::Path| {
+        let mut command = command();
+        command.arg("--verify-input").arg(path);
+        command
+    };
+    assert_fails(&mut given(&scratch.path("none.safetensors")), 3, &["none.safetensors"]);
+    let other = scratch.safetensors("other.safetensors", &[]);
+    assert_fails(&mut given(&other), 3, &["other.safetensors", "input_f32"]);
+    let wide = scratch.safetensors(
+        "wide.safetensors",
+        &[("input_f32", safetensors::Dtype::F32, &[4, 24], &pictures)],
+    );
+    assert_fails(&mut given(&wide), 3, &["wide.safetensors", "4x24", "3x4x4"]);
+    let mut broken = vec![0.0; 48];
+    broken[5] = f32::NAN;
+    let broken = scratch.safetensors(
+        "broken.safetensors",
+        &[("input_f32", safetensors::Dtype::F32, &[1, 3, 4, 4], &support::bytes(&broken))],
+    );
+    assert_fails(&mut given(&broken), 3, &["broken.safetensors", "NaN"]);
+    assert!(!output.exists());
+    // A wrong answer is told as before, and the layers say that it is not the conversion's fault.
+    let wrong = scratch.golden(|logits| logits[4] = 2.5);
+    let result = command().arg("--verify").arg(&wrong).output().unwrap();
+    assert_eq!(result.status.code(), Some(5));
+    let document: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert_eq!(document["verification"]["passed"], false);
+    assert_eq!(document["layer_comparison"]["passed"], true);
+    assert!(!output.exists());
 }
 
 #[test]

@@ -110,8 +110,10 @@ impl Network {
             command.arg("--labels").arg(shared.join("images").join(labels));
         }
         command.arg("--verify").arg(&golden).args(["--tolerance", self.tolerance]);
+        command.args(["--verify-layers", "--verify-rows", "1"]);
         let document = json(command.args(["--allow-flips", self.flips, "--json"]));
         assert_eq!(document["verification"]["passed"], true);
+        assert_eq!(document["layer_comparison"]["passed"], true);
         assert!(document["binary_layers"].as_u64().unwrap() > 0, "{document}");
 
         let few = first_rows(&golden, self.scalar_rows, &scratch);

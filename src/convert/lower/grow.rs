@@ -360,6 +360,11 @@ impl Lowering<'_> {
             if self.start_until_done(value, index)? {
                 return Ok(());
             }
+            // A map that the next layer reads as one row of features.
+            self.vector_copy(value, &node.name);
+            if self.start_until_done(value, index)? {
+                return Ok(());
+            }
         }
         let shapes: Vec<String> =
             node.inputs.iter().flatten().map(|id| format!("{:?}", self.shape(*id))).collect();

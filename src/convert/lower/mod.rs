@@ -22,7 +22,6 @@ use super::{
     describe::op_name,
     facts::Levels,
     fold::shapes_of,
-    pads::pad_amounts,
     report::{LayerReport, Notes, Report},
     trace::Trace,
     view::{MapSize, View},
@@ -309,7 +308,8 @@ impl<'a> Lowering<'a> {
             return None;
         }
         let node = self.node(index);
-        let (pads, padding) = self.spatial_padding(index, self.demand.levels[value.index()]?)?;
+        let (pads, padding) =
+            self.spatial_padding(index, self.demand.levels[value.index()]?, place)?;
         let mut pending = vec![node.output()];
         while let Some(value) = pending.pop() {
             if self.graph.outputs.contains(&value) {
@@ -322,6 +322,7 @@ impl<'a> Lowering<'a> {
                         if operand == 0
                             && conv.pads == [0; 4]
                             && self.demand.binary.contains_key(&reader) => {}
+                    op if is_structural(op) => pending.push(node.output()),
                     // Other levels for the same bits; a padding that adds nothing must stay zero.
                     Op::Binary(_)
                         if padding != PadValue::Zero
@@ -337,10 +338,18 @@ impl<'a> Lowering<'a> {
     }
 
     /// Amounts (top, left, bottom, right) and value of a `Pad` of bits over height and width.
-    fn spatial_padding(&self, index: usize, levels: Levels) -> Option<([usize; 4], PadValue)> {
+    fn spatial_padding(
+        &self,
+        index: usize,
+        levels: Levels,
+        place: &BitsPlace,
+    ) -> Option<([usize; 4], PadValue)> {
         let node = self.node(index);
-        let amounts = pad_amounts(self.graph, node, self.shape(node.input(0)?).len())?;
-        let [(0, 0), (0, 0), (top, bottom), (left, right)] = amounts[..] else { return None };
+        let size = self.builder.size(place.buffer);
+        let ([top, left, bottom, right], [0, 0]) = self.map_padding(index, &place.view, size)?
+        else {
+            return None;
+        };
         let constant = match node.input(2) {
             Some(id) => super::chain::uniform_constant(self.graph, id)?,
             None => 0.0,

@@ -169,25 +169,31 @@ impl Lowering<'_> {
         Ok((views.into_iter().map(|(buffer, _)| buffer).collect(), output, view))
     }
 
+    /// What a `Pad` adds to a map under a view: top, left, bottom, right; channels before and after.
+    pub(super) fn map_padding(
+        &self,
+        index: usize,
+        view: &View,
+        size: MapSize,
+    ) -> Option<([usize; 4], [usize; 2])> {
+        let node = self.node(index);
+        let amounts = pad_amounts(self.graph, node, self.shape(node.input(0)?).len())?;
+        let [height, width, channels] = view.map_axes(size)?.map(|axis| amounts[axis]);
+        let pads = [height.0, width.0, height.1, width.1];
+        (amounts[0] == (0, 0)).then_some((pads, [channels.0, channels.1]))
+    }
+
     pub(super) fn lower_pad(&mut self, index: usize) -> Result<(), ConvertError> {
         let node = self.node(index);
         let (Some(input), result) = (node.input(0), node.output()) else {
             return Err(self.unsupported(index, "the operand is missing"));
-        };
-        let amounts = pad_amounts(self.graph, node, self.shape(input).len())
-            .ok_or_else(|| self.unsupported(index, "the amounts are not constant and positive"))?;
-        let [(0, 0), (front, back), (top, bottom), (left, right)] = amounts[..] else {
-            return Err(self.unsupported(index, "only maps of height and width can be padded"));
         };
         let value = match node.input(2) {
             Some(id) => uniform_constant(self.graph, id)
                 .ok_or_else(|| self.unsupported(index, "the value is not constant"))?,
             None => 0.0,
         };
-        let pads = [top, left, bottom, right];
-        let grown = |[height, width, channels]: [usize; 3]| {
-            [height + top + bottom, width + left + right, channels + front + back]
-        };
+        let refused = "only height, width and channels of a map can be padded, by constant amounts";
         self.done[index] = true;
         if self.demand.bits[result.index()] && self.bits[result.index()].is_none() {
             let place = self.bits[input.index()].clone();
@@ -196,43 +202,55 @@ impl Lowering<'_> {
                 return Err(self.unsupported(index, "its operand is not there as bits"));
             };
             let size = self.builder.size(place.buffer);
-            let is_level = value == levels.low || value == levels.high;
-            let plain = place.view.is_channels_first(size) && place.padding.is_none();
-            if !is_level || !plain || front + back != 0 {
+            let (pads, channels) = self
+                .map_padding(index, &place.view, size)
+                .ok_or_else(|| self.unsupported(index, refused))?;
+            let grown = grown(size, pads, channels);
+            let is_level = value == levels.high || value == levels.low;
+            if !is_level || place.padding.is_some() || channels != [0, 0] {
                 return Err(self.unsupported(
                     index,
-                    format!("bits cannot be padded with {value}, which is neither of their values"),
+                    format!(
+                        "bits of the values {} and {} cannot be padded with {value} here",
+                        levels.low, levels.high
+                    ),
                 ));
             }
-            let output = self.builder.buffer(BufferKind::Bits, grown(size));
+            let output = self.builder.buffer(BufferKind::Bits, grown);
             // For bits a positive constant means bit 1.
             let bit = if value == levels.high { 1.0 } else { -1.0 };
-            let kind =
-                StepKind::Pad { input: place.buffer, output, pads, channels: [0, 0], value: bit };
+            let kind = StepKind::Pad { input: place.buffer, output, pads, channels, value: bit };
             self.builder.step(&node.name, kind);
-            let view = View::channels_first(grown(size));
+            let view =
+                place.view.resized(size, grown).ok_or_else(|| self.unsupported(index, refused))?;
             self.place_bits(result, BitsPlace { buffer: output, view, padding: None })?;
         }
         if self.demand.floats[result.index()] {
-            let place = self.channels_first_copy(input, &node.name)?;
-            let mut buffer = place.buffer;
+            let mut place = self.float_place(index, input)?;
+            if place.view.map_axes(self.builder.size(place.buffer)).is_none() {
+                place = self.channels_first_copy(input, &node.name)?;
+            }
+            let FloatPlace { mut buffer, view } = place;
             let size = self.builder.size(buffer);
+            let (pads, channels) = self
+                .map_padding(index, &view, size)
+                .ok_or_else(|| self.unsupported(index, refused))?;
             // Height and width first, then channels: a step pads one or the other.
+            let grown = grown(size, pads, channels);
             if pads != [0; 4] {
-                let [height, width, _] = grown(size);
-                let output = self.builder.buffer(BufferKind::F32, [height, width, size[2]]);
+                let output = self.builder.buffer(BufferKind::F32, [grown[0], grown[1], size[2]]);
                 let kind = StepKind::Pad { input: buffer, output, pads, channels: [0, 0], value };
                 self.builder.step(&node.name, kind);
                 buffer = output;
             }
-            if front + back != 0 {
-                let output = self.builder.buffer(BufferKind::F32, grown(size));
-                let channels = [front, back];
+            if channels != [0, 0] {
+                let output = self.builder.buffer(BufferKind::F32, grown);
                 let kind = StepKind::Pad { input: buffer, output, pads: [0; 4], channels, value };
                 self.builder.step(&node.name, kind);
                 buffer = output;
             }
-            self.place_float(result, buffer, View::channels_first(grown(size)));
+            let view = view.resized(size, grown).ok_or_else(|| self.unsupported(index, refused))?;
+            self.place_float(result, buffer, view);
         }
         Ok(())
     }
@@ -377,6 +395,13 @@ impl Lowering<'_> {
         self.place_float(result, output, place.view);
         Ok(())
     }
+}
+
+/// The size of a padded map.
+fn grown(size: MapSize, pads: [usize; 4], channels: [usize; 2]) -> MapSize {
+    let [top, left, bottom, right] = pads;
+    let [front, back] = channels;
+    [size[0] + top + bottom, size[1] + left + right, size[2] + front + back]
 }
 
 /// The map that a tensor of a given shape is kept in: four dimensions are channels and pixels.

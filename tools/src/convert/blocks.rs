@@ -83,10 +83,15 @@ impl Blocks {
                 }
                 _ => None,
             };
+            let row = layer.and_then(|layer| layers.get(layer));
             network.blocks.push(Block {
-                kind: kind(&step.kind, layer.and_then(|layer| layers.get(layer))),
+                kind: kind(&step.kind, row),
                 name: step.name.clone(),
-                caption: caption(&step.kind),
+                // A dense layer is a convolution as large as the map; nobody calls it that.
+                caption: match row {
+                    Some(row) if row.kind == "dense" => row.kind.clone(),
+                    _ => caption(&step.kind),
+                },
                 shape: flow.writes.first().map_or([0; 3], |&id| shape(program, id)),
                 layer,
             });

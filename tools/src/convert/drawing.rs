@@ -16,7 +16,7 @@ const PITCH: (f64, f64) = (3.4, 88.0);
 /// A step without weights takes this part of a layer's place.
 const SLIM: f64 = 0.6;
 /// Height of the highest block, and what even a map of one pixel gets.
-const BLOCK: (f64, f64) = (110.0, 26.0);
+const BLOCK: (f64, f64) = (110.0, 36.0);
 /// Height of the highest arc.
 const ARC: f64 = 84.0;
 /// Height of the longest bar.
@@ -93,7 +93,8 @@ impl<'a> Drawing<'a> {
         let shapes = below_blocks + if names { 2.0 * LINE } else { LINE };
         let weights = shapes + 2.0 * LINE + BAR;
         let macs = weights + 2.4 * LINE + BAR;
-        let height = macs + 8.0;
+        // Without layers there is nothing to compare.
+        let height = if self.layers.is_empty() { shapes } else { macs } + 8.0;
         // Text keeps its size: a narrow window scrolls, a wide one does not blow a small network up.
         let _ = write!(
             svg,
@@ -107,8 +108,10 @@ impl<'a> Drawing<'a> {
             self.block(&mut svg, block, *place, names);
         }
         self.shapes(&mut svg, shapes);
-        self.weights(&mut svg, weights);
-        self.macs(&mut svg, macs);
+        if !self.layers.is_empty() {
+            self.weights(&mut svg, weights);
+            self.macs(&mut svg, macs);
+        }
         svg.push_str("</svg>");
         svg
     }

@@ -6,7 +6,7 @@ use super::{
     drawing::{self, class},
     markup::{Escaped, Number},
     remarks,
-    report::{Document, layer_counts},
+    report::{Document, change, layer_counts},
 };
 use crate::terminal;
 use bnn::{
@@ -68,11 +68,7 @@ impl Page {
 
     fn figures(&mut self, document: &Document<'_>) {
         let report = document.report;
-        let Report { weight_bytes, macs, .. } = report;
         self.0.push_str("<dl class=\"figures\">\n");
-        let smaller = |before: u64, after: u64| {
-            format!("{:.1} times smaller", before as f64 / after.max(1) as f64)
-        };
         self.figure(
             "File",
             &format!(
@@ -80,9 +76,26 @@ impl Page {
                 terminal::bytes(document.input_bytes),
                 terminal::bytes(document.bytes)
             ),
-            &smaller(document.input_bytes, document.bytes),
+            &change(document.input_bytes, document.bytes),
             &[("binary", document.bytes as f64 / document.input_bytes.max(1) as f64)],
         );
+        if !report.layers.is_empty() {
+            self.layer_figures(report);
+        }
+        if let Some(verification) = document.verification {
+            let comparison = &verification.comparison;
+            self.figure(
+                "Verified",
+                &format!("{} of {} rows", comparison.rows_within, comparison.rows),
+                &format!("{} of them to the bit", comparison.rows_exact),
+                &[],
+            );
+        }
+        self.0.push_str("</dl>\n");
+    }
+
+    fn layer_figures(&mut self, report: &Report) {
+        let Report { weight_bytes, macs, .. } = report;
         self.figure(
             "Weights",
             &format!(
@@ -92,12 +105,12 @@ impl Page {
             ),
             &format!(
                 "{}, {:.2} Mbit",
-                smaller(weight_bytes.before, weight_bytes.after),
+                change(weight_bytes.before, weight_bytes.after),
                 report.storage_mbit
             ),
             &[("binary", weight_bytes.after as f64 / weight_bytes.before.max(1) as f64)],
         );
-        let count = report.layers.len().max(1) as f64;
+        let count = report.layers.len() as f64;
         let part = |precision| {
             let of = report.layers.iter().filter(|layer| layer.precision() == precision);
             of.count() as f64 / count
@@ -123,16 +136,6 @@ impl Page {
             &format!("and {} float", terminal::quantity(float)),
             &[("binary", share), ("float", 1.0 - share)],
         );
-        if let Some(verification) = document.verification {
-            let comparison = &verification.comparison;
-            self.figure(
-                "Verified",
-                &format!("{} of {} rows", comparison.rows_within, comparison.rows),
-                &format!("{} of them to the bit", comparison.rows_exact),
-                &[],
-            );
-        }
-        self.0.push_str("</dl>\n");
     }
 
     fn figure(&mut self, what: &str, main: &str, more: &str, shares: &[(&str, f64)]) {

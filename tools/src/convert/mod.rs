@@ -3,6 +3,7 @@
 mod blocks;
 mod drawing;
 mod html;
+mod layer_check;
 mod markup;
 mod preprocessing;
 mod remarks;
@@ -27,6 +28,7 @@ use bnn::{
     program::{Metadata, Program},
 };
 use clap::Parser;
+use layer_check::{LayerArguments, LayerCheck, Subjects};
 use preprocessing::PreprocessingArguments;
 use report::Document;
 use std::{
@@ -73,6 +75,8 @@ struct Arguments {
     verify: Option<PathBuf>,
     #[command(flatten)]
     strictness: Strictness,
+    #[command(flatten)]
+    layers: LayerArguments,
     /// Write what became of each layer, for programs or as a page to look at
     #[arg(long, value_name = "FILE.json|FILE.html")]
     report: Option<PathBuf>,
@@ -112,7 +116,10 @@ fn run() -> Result<()> {
     let preprocessing = arguments.preprocessing.resolve(first_input)?;
     let metadata = Metadata { preprocessing, labels, ..Metadata::default() };
     let options = ConvertOptions { strict: arguments.strict, f16: arguments.f16, metadata };
-    let Conversion { program, report, trace: _ } = convert(graph, &options).map_err(|error| {
+    // The conversion takes the graph apart.
+    let original = arguments.layers.verify_layers.then(|| graph.clone());
+    let converted = convert(graph, &options);
+    let Conversion { program, report, trace } = converted.map_err(|error| {
         Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
     })?;
     if let Some(path) = &arguments.labels {
@@ -129,26 +136,45 @@ fn run() -> Result<()> {
         Some(golden) => Some(verify(&arguments, &bytes, golden)?),
         None => None,
     };
-    if let Some(verification) = verification.as_ref().filter(|verification| !verification.passed) {
-        remove_stale(&arguments.output)?;
-        if !arguments.json {
-            verification.write(&mut output, style)?;
-            output.flush()?;
-        }
-        return verification.check();
-    }
-    write_model(&arguments.output, &program)?;
-
+    let layers = match &original {
+        Some(graph) => Some(arguments.layers.check(&Subjects {
+            graph,
+            trace: &trace,
+            bytes: &bytes,
+            model_name: &arguments.output.display().to_string(),
+            golden: arguments.verify.as_deref().zip(golden.as_ref()),
+        })?),
+        None => None,
+    };
     let document = Document {
         output: arguments.output.display().to_string(),
         bytes: bytes.len() as u64,
         input_bytes,
         report: &report,
         verification: verification.as_ref(),
+        layer_comparison: layers.as_ref(),
     };
-    if let Some(path) = &arguments.report {
-        write_report(path, &document, &program, &arguments.input)?;
+    let passed = verification.as_ref().is_none_or(|verification| verification.passed)
+        && layers.as_ref().is_none_or(LayerCheck::passed);
+    if !passed {
+        remove_stale(&arguments.output)?;
+        // Where the layers were compared, the document says what is wrong.
+        if layers.is_some() {
+            write_report(&arguments, &document, &program)?;
+        }
+        if arguments.json {
+            if layers.is_some() {
+                output.json(&document)?;
+            }
+        } else {
+            document.write_verification(&mut output, style)?;
+        }
+        output.flush()?;
+        verification.as_ref().map_or(Ok(()), Verification::check)?;
+        return layers.as_ref().map_or(Ok(()), LayerCheck::check);
     }
+    write_model(&arguments.output, &program)?;
+    write_report(&arguments, &document, &program)?;
     if arguments.json {
         output.json(&document)?;
     } else {
@@ -161,15 +187,11 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted))
 }
 
-/// Writes the report in the form that the name of the file asks for.
-fn write_report(
-    path: &Path,
-    document: &Document<'_>,
-    program: &Program,
-    input: &Path,
-) -> Result<()> {
+/// Writes the report, if one is asked for, in the form that the name of the file asks for.
+fn write_report(arguments: &Arguments, document: &Document<'_>, program: &Program) -> Result<()> {
+    let Some(path) = arguments.report.as_deref() else { return Ok(()) };
     if has_extension(path, "html") {
-        let page = html::page(document, program, &input.display().to_string());
+        let page = html::page(document, program, &arguments.input.display().to_string());
         return files::write(path, page.as_bytes());
     }
     let mut json =

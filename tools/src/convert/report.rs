@@ -1,6 +1,6 @@
 //! What the conversion did, as a document and as a table.
 
-use super::remarks;
+use super::{layer_check::LayerCheck, remarks};
 use crate::{
     exit::Result,
     output::Output,
@@ -26,6 +26,9 @@ pub(super) struct Document<'a> {
     /// The comparison with golden outputs, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verification: Option<&'a Verification>,
+    /// The comparison with the float graph, if there was one: every tensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) layer_comparison: Option<&'a LayerCheck>,
 }
 
 impl Document<'_> {
@@ -45,16 +48,25 @@ impl Document<'_> {
                 output.line(format_args!("{}: {}", style.bold(what), printable(&remark.text())))?;
             }
         }
-        if let Some(verification) = self.verification {
-            verification.write(output, style)?;
-        }
+        self.write_verification(output, style)?;
         output.line(format_args!(
-            "{}: {}, from {} ({:.1} times smaller)",
+            "{}: {}, from {} ({})",
             style.bold(&printable(&self.output)),
             terminal::bytes(self.bytes),
             terminal::bytes(self.input_bytes),
-            self.input_bytes as f64 / self.bytes.max(1) as f64
+            change(self.input_bytes, self.bytes)
         ))
+    }
+
+    /// Writes what was verified, if anything was.
+    pub(super) fn write_verification(&self, output: &mut Output, style: Style) -> Result<()> {
+        if let Some(verification) = self.verification {
+            verification.write(output, style)?;
+        }
+        if let Some(layers) = self.layer_comparison {
+            layers.write(output, style)?;
+        }
+        Ok(())
     }
 
     fn table(&self) -> Table {
@@ -97,6 +109,16 @@ impl Document<'_> {
     }
 }
 
+/// How much smaller something became; small networks have more header than weights.
+pub(super) fn change(before: u64, after: u64) -> String {
+    let ratio = |large: u64, small: u64| large as f64 / small.max(1) as f64;
+    if after > before {
+        format!("{:.1} times larger", ratio(after, before))
+    } else {
+        format!("{:.1} times smaller", ratio(before, after))
+    }
+}
+
 /// How many layers are binary, and how many are not.
 pub(super) fn layer_counts(report: &Report) -> String {
     let Report { binary_layers, float_layers, weight_only_layers, .. } = report;
@@ -117,5 +139,17 @@ fn verdict(layer: &LayerReport) -> String {
     match &layer.reason {
         Some(reason) => format!("{answer}: {reason}"),
         None => answer.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_in_both_directions() {
+        assert_eq!(change(3000, 100), "30.0 times smaller");
+        assert_eq!(change(364, 548), "1.5 times larger");
+        assert_eq!(change(0, 7), "7.0 times larger");
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     picture::PictureInput,
     progress::Progress,
     table::{Align, Table},
-    terminal::{Style, printable},
+    terminal::{self, Style, printable},
 };
 use bnn::Session;
 use serde::Serialize;
@@ -25,6 +25,12 @@ const BATCH_VALUES: usize = 1 << 24;
 
 /// Mistakes that are listed on a terminal.
 const SHOWN_MISTAKES: usize = 5;
+
+/// Wrong answers that are listed for a class on a terminal.
+const SHOWN_ANSWERS: usize = 3;
+
+/// Characters of a full bar.
+const BAR: usize = 16;
 
 /// Most classes that are listed one by one on a terminal.
 const SHOWN_CLASSES: usize = 50;
@@ -101,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
     output.flush()?;
     if let Some(path) = &arguments.confusion {
-        confusion::save(&accuracy, path)?;
+        confusion::save(&accuracy, labels, path)?;
     }
     if skipped > 0 { Err(Failure::Reported(Status::Input)) } else { Ok(()) }
 }
@@ -212,14 +218,29 @@ impl Report<'_> {
         };
         if self.per_class.len() <= SHOWN_CLASSES {
             use Align::{Left, Right};
-            let mut table =
-                Table::new([("class", Left), ("images", Right), ("correct", Right), ("%", Right)]);
+            let mut table = Table::new([
+                ("class", Left),
+                ("images", Right),
+                ("correct", Right),
+                ("%", Right),
+                ("", Left),
+                ("taken for", Left),
+            ]);
             for class in &self.per_class {
+                // A class is short of room on a line for everything that it was ever taken for.
+                let taken: Vec<String> = accuracy
+                    .taken_for(class.index)
+                    .iter()
+                    .take(SHOWN_ANSWERS)
+                    .map(|&(answer, count)| format!("{} {count}", label(answer)))
+                    .collect();
                 table.row([
                     label(class.index),
                     class.images.to_string(),
                     class.correct.to_string(),
                     format!("{:.1}", 100.0 * class.top1),
+                    format!("{:<BAR$}", terminal::bar(class.top1, BAR)),
+                    taken.join(", "),
                 ]);
             }
             table.write(output, style)?;
