@@ -875,10 +875,13 @@ fn all_nodes_that_are_not_supported_are_named_at_once() {
     );
 }
 
+/// Operator, operator set, attributes and what it computes.
+type ActivationCase = (&'static str, i64, Vec<AttributeProto>, fn(f64) -> f64);
+
 /// Activations that become arithmetic, against their formulas in f64.
 #[test]
 fn activations_made_of_arithmetic() {
-    let cases: [(&str, i64, Vec<AttributeProto>, fn(f64) -> f64); 8] = [
+    let cases: [ActivationCase; 8] = [
         ("Selu", 6, vec![], |x| 1.0507 * if x < 0.0 { 1.67326 * x.exp_m1() } else { x }),
         ("Celu", 12, vec![float("alpha", 2.0)], |x| {
             x.max(0.0) + (2.0 * (x / 2.0).exp_m1()).min(0.0)

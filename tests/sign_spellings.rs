@@ -312,10 +312,13 @@ fn every_spelling_is_one_step() {
     }
 }
 
+/// What is left of an estimator, as a function of the quantised value and the one it replaces.
+type Residue = (&'static str, fn(&mut Spelling, ValueId, ValueId) -> ValueId);
+
 /// What a straight-through estimator leaves, `o` being a function of `x` of the size of the sign.
 #[test]
 fn residues_of_straight_through_estimators_cancel() {
-    let cases: &[(&str, fn(&mut Spelling, ValueId, ValueId) -> ValueId)] = &[
+    let cases: &[Residue] = &[
         ("(s - o) + o", |g, s, o| {
             let d = g.binary(Sub, s, o);
             g.binary(Add, d, o)

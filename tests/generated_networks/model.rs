@@ -84,7 +84,6 @@ impl Writer {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
             output: outputs.clone(),
             attribute: attributes,
-            ..Default::default()
         });
         outputs
     }

@@ -242,7 +242,8 @@ impl Network {
 
     pub(crate) fn convolution(&mut self, map: &Map) -> Option<Map> {
         let window = self.window(3, map);
-        let groups: Vec<usize> = (1..=map.channels).filter(|g| map.channels % g == 0).collect();
+        let groups: Vec<usize> =
+            (1..=map.channels).filter(|&g| map.channels.is_multiple_of(g)).collect();
         let groups = if self.random.chance(70) { 1 } else { self.random.of(&groups) };
         let out = groups * self.random.between(1, (40 / groups).max(1));
         self.convolution_with(map, window, groups, out)

@@ -51,7 +51,7 @@ impl Network {
 
     /// A channel shuffle.
     pub(crate) fn shuffle(&mut self, map: &Map) -> Option<Map> {
-        let groups = (2..map.channels).find(|groups| map.channels % groups == 0)?;
+        let groups = (2..map.channels).find(|&groups| map.channels.is_multiple_of(groups))?;
         let [_, a, b, c] = self.dims(map).map(|size| size as i64);
         let (groups, rest) = (groups as i64, (map.channels / groups) as i64);
         let (split, perm) = if self.channels_last {

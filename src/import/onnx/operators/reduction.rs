@@ -57,6 +57,9 @@ pub(super) fn reduce_product(node: &mut NodeContext<'_, '_>) -> Result<(), Fault
     Ok(())
 }
 
+/// An operator and its operands.
+type Reduction = (Op, Vec<Option<ValueId>>);
+
 /// The reduction of a value over the axes that the node names, or nothing if it names none and these
 /// then mean none. Axes are an attribute before operator set 18 (for plain sums: 13), an operand from
 /// then on.
@@ -64,7 +67,7 @@ fn operands(
     node: &mut NodeContext<'_, '_>,
     x: ValueId,
     kind: ReduceKind,
-) -> Result<Option<(Op, Vec<Option<ValueId>>)>, Fault> {
+) -> Result<Option<Reduction>, Fault> {
     let keep_dims = node.attributes.flag_or("keepdims", true)?;
     let noop_with_empty_axes = node.attributes.flag("noop_with_empty_axes")?;
     let operand_since = if node.op_type() == "ReduceSum" { 13 } else { 18 };
