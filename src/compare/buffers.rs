@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     Error, Session,
-    convert::{Elements, TracedValue},
+    convert::{Elements, Plane, TracedValue},
     program::BufferId,
     runtime::{BufferContents, TracedWrite},
 };
@@ -30,7 +30,7 @@ impl Buffers {
         inputs: &[Vec<f32>],
         traced: &[TracedValue],
     ) -> Result<Self, Error> {
-        let wanted: HashSet<BufferId> = traced.iter().map(|traced| traced.buffer).collect();
+        let wanted: HashSet<BufferId> = traced.iter().flat_map(TracedValue::buffers).collect();
         let model = session.model().clone();
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let mut outputs: Vec<Vec<f32>> =
@@ -56,26 +56,39 @@ impl Buffers {
     /// if no step did or they do not fit the buffer.
     pub(super) fn elements(&self, traced: &TracedValue) -> Option<(usize, Vec<f32>)> {
         let (step, copied) = self.copies.get(&traced.buffer)?;
-        let positions = positions(&traced.dims, &traced.strides);
-        let elements: Option<Vec<f32>> = match (copied, traced.elements) {
-            (Copied::F32(values), Elements::F32) => {
-                positions.map(|at| values.get(at).copied()).collect()
+        let positions = || positions(&traced.dims, &traced.strides);
+        let bits = |copied: &Copied, low: f32, high: f32| -> Option<Vec<f32>> {
+            let Copied::Bits(words, channels) = copied else { return None };
+            let channels = (*channels).max(1);
+            let of_pixel = channels.div_ceil(64);
+            positions()
+                .map(|at| {
+                    let (pixel, channel) = (at / channels, at % channels);
+                    let word = words.get(pixel * of_pixel + channel / 64)?;
+                    Some(if word >> (channel % 64) & 1 == 1 { high } else { low })
+                })
+                .collect()
+        };
+        let elements = match (&traced.elements, copied) {
+            (Elements::F32, Copied::F32(values)) => {
+                positions().map(|at| values.get(at).copied()).collect()
             }
-            (Copied::Bits(words, channels), Elements::Bits { low, high }) => {
-                let channels = (*channels).max(1);
-                let of_pixel = channels.div_ceil(64);
-                positions
-                    .map(|at| {
-                        let (pixel, channel) = (at / channels, at % channels);
-                        let word = words.get(pixel * of_pixel + channel / 64)?;
-                        Some(if word >> (channel % 64) & 1 == 1 { high } else { low })
-                    })
-                    .collect()
+            (Elements::F32, Copied::Bits(..)) => None,
+            (&Elements::Bits { low, high }, copied) => bits(copied, low, high),
+            (Elements::Planes(planes), _) => {
+                planes.iter().try_fold(Vec::new(), |sums, &Plane { buffer, low, high }| {
+                    let values = bits(&self.copies.get(&buffer)?.1, low, high)?;
+                    Some(if sums.is_empty() { values } else { added(sums, &values) })
+                })
             }
-            _ => None,
         };
         Some((*step, elements?))
     }
+}
+
+fn added(mut sums: Vec<f32>, values: &[f32]) -> Vec<f32> {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    sums
 }
 
 /// Positions in memory in row-major order over `dims`.
@@ -146,6 +159,21 @@ mod tests {
         assert_eq!(set, [2, 129]);
         // A buffer that is too small is not read.
         assert!(buffers.elements(&traced(&[66, 2], &[1, 65], [0; 4])).is_none());
+    }
+
+    #[test]
+    fn planes_add_up() {
+        let bits = |word: u64| Copied::Bits(vec![word], 3);
+        let copies = [(BufferId(0), (3, bits(0b001))), (BufferId(1), (4, bits(0b011)))];
+        let buffers = Buffers { copies: copies.into_iter().collect() };
+        let plane = |buffer: u32, high: f32| Plane { buffer: BufferId(buffer), low: 0.0, high };
+        let planes = |top| TracedValue {
+            buffer: BufferId(1),
+            elements: Elements::Planes(vec![plane(top, 2.0), plane(1, 1.0)]),
+            ..traced(&[3], &[1], [0; 4])
+        };
+        assert_eq!(buffers.elements(&planes(0)), Some((4, vec![3.0, 1.0, 0.0])));
+        assert_eq!(buffers.elements(&planes(7)), None);
     }
 
     #[test]

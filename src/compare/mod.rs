@@ -241,7 +241,7 @@ impl Comparison<'_> {
         for place in places {
             let gap = match place.elements {
                 Elements::Bits { low, high } => Some((high - low).abs()),
-                Elements::F32 => None,
+                Elements::F32 | Elements::Planes(_) => None,
             };
             let is_bits = gap.is_some();
             // The same buffer under another view was compared where it came from.

@@ -37,7 +37,7 @@ pub struct TracedValue {
 }
 
 /// What the elements of a buffer stand for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Elements {
     /// Themselves.
     F32,
@@ -48,4 +48,28 @@ pub enum Elements {
         /// Value of bit 1.
         high: f32,
     },
+    /// Bits of several buffers of one size, the last of which is [`TracedValue::buffer`]: the values
+    /// that they stand for add up.
+    Planes(Vec<Plane>),
+}
+
+/// One of several buffers of bits that a value is the sum of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plane {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Value of bit 0.
+    pub low: f32,
+    /// Value of bit 1.
+    pub high: f32,
+}
+
+impl TracedValue {
+    /// All buffers that the value is read from.
+    pub fn buffers(&self) -> Vec<BufferId> {
+        match &self.elements {
+            Elements::Planes(planes) => planes.iter().map(|plane| plane.buffer).collect(),
+            Elements::F32 | Elements::Bits { .. } => vec![self.buffer],
+        }
+    }
 }

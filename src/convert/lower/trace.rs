@@ -1,8 +1,8 @@
 //! Where the values of the graph ended up.
 
-use super::{BitsPlace, FloatPlace, Lowering};
+use super::{BitsPlace, FloatPlace, Levels, Lowering};
 use crate::{
-    convert::trace::{Elements, TracedValue},
+    convert::trace::{Elements, Plane, TracedValue},
     graph::ValueId,
     program::BufferId,
 };
@@ -28,6 +28,18 @@ impl Lowering<'_> {
                 traced.push(TracedValue { value, buffer: *buffer, dims, strides, elements, pads });
             }
         }
+        for (&value, planes) in &self.code_places {
+            let Some((BitsPlace { buffer, view, .. }, _)) = planes.last() else { continue };
+            let (dims, strides) = view.gather();
+            let plane = |(place, levels): &(BitsPlace, Levels)| Plane {
+                buffer: place.buffer,
+                low: levels.low,
+                high: levels.high,
+            };
+            let elements = Elements::Planes(planes.iter().map(plane).collect());
+            let (buffer, pads) = (*buffer, [0; 4]);
+            traced.push(TracedValue { value, buffer, dims, strides, elements, pads });
+        }
         traced
     }
 }
@@ -35,7 +47,16 @@ impl Lowering<'_> {
 /// Follows a renumbering of the buffers; values whose buffer is gone are forgotten.
 pub(super) fn renumber(traced: &mut Vec<TracedValue>, buffers: &[Option<BufferId>]) {
     traced.retain_mut(|traced| {
-        let renumbered = buffers.get(traced.buffer.index()).copied().flatten();
-        renumbered.map(|buffer| traced.buffer = buffer).is_some()
+        let renumbered = |id: &mut BufferId| {
+            let new = buffers.get(id.index()).copied().flatten();
+            new.map(|new| *id = new).is_some()
+        };
+        let planes_are_there = match &mut traced.elements {
+            Elements::Planes(planes) => {
+                planes.iter_mut().all(|plane| renumbered(&mut plane.buffer))
+            }
+            Elements::F32 | Elements::Bits { .. } => true,
+        };
+        planes_are_there && renumbered(&mut traced.buffer)
     });
 }
