@@ -239,11 +239,15 @@ impl Comparison<'_> {
         let Some(places) = self.traced.get(&value) else { return beside };
         let (mut measured, mut flipped): (Option<Vec<f32>>, bool) = (None, false);
         for place in places {
-            let gap = match place.elements {
+            let gap = match &place.elements {
                 Elements::Bits { low, high } => Some((high - low).abs()),
-                Elements::F32 | Elements::Planes(_) => None,
+                // The graph rounds each level on its own; a plane is exact.
+                Elements::Planes(planes) => {
+                    planes.iter().map(|plane| (plane.high - plane.low).abs()).reduce(f32::min)
+                }
+                Elements::F32 => None,
             };
-            let is_bits = gap.is_some();
+            let is_bits = matches!(place.elements, Elements::Bits { .. });
             // The same buffer under another view was compared where it came from.
             if compared.contains(&(place.buffer.0, is_bits)) {
                 continue;

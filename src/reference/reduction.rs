@@ -35,7 +35,9 @@ pub(super) fn global(
     over(kind, x, &reduced, shape, summation)
 }
 
-/// Reduction over the axes named, or over all.
+/// Reduction over the axes named, or over all. Sums over more than two axes are taken in two steps, the
+/// last two axes first: the pixels of each channel, then the channels. That is the order of the
+/// engine, and it keeps digits that one long sum would lose.
 pub(super) fn reduce(
     kind: ReduceKind,
     x: &Tensor,
@@ -43,7 +45,20 @@ pub(super) fn reduce(
     shape: Vec<usize>,
     summation: Summation,
 ) -> Result<Tensor, Reason> {
-    over(kind, x, &reduced_axes(axes, x.shape().len())?, shape, summation)
+    let reduced = reduced_axes(axes, x.shape().len())?;
+    let is_sum = matches!(kind, ReduceKind::Mean | ReduceKind::Sum);
+    let pixels: Vec<usize> =
+        (0..reduced.len()).rev().filter(|&axis| reduced[axis]).take(2).collect();
+    let rest = reduced.iter().filter(|&&reduced| reduced).count() - pixels.len();
+    if !is_sum || rest == 0 || summation == Summation::Wide {
+        return over(kind, x, &reduced, shape, summation);
+    }
+    let is_pixel = |axis: usize| pixels.contains(&axis);
+    let extent = |axis: usize| if is_pixel(axis) { 1 } else { x.shape()[axis] };
+    let between = (0..reduced.len()).map(extent).collect();
+    let inner: Vec<bool> = (0..reduced.len()).map(is_pixel).collect();
+    let sums = over(kind, x, &inner, between, summation)?;
+    over(kind, &sums, &reduced, shape, summation)
 }
 
 /// Takes one more element into a statistic; nothing on overflow.
