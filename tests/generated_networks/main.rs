@@ -37,10 +37,11 @@ const REFUSALS: &[&str] = &[
     // Bits, or parts of a shuffled map, in an order that no step makes yet.
     "in another order",
     "cannot be combined per channel",
-    "its operand is not there as floats",
+    "is not there as floats",
     "values with a centre cannot be combined with a padding of bits",
     // A padding between a sign and what reads it, neither of which can take it.
-    "bits cannot be padded with",
+    "cannot be padded with",
+    "only height, width and channels of a map can be padded",
     // A sign of a value that is at least zero, however it came to be, is refused by design.
     "would be 0 or +1; this is a {0, 1} activation",
 ];
