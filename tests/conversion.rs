@@ -895,6 +895,43 @@ fn truth_values_are_moved_before_they_are_cast() {
     }
 }
 
+/// Bits that no step can bring into order: the layer runs in floats, with the same answers.
+#[test]
+fn layers_that_bits_cannot_reach_run_in_floats() {
+    let mut n = Network::new(8);
+    let x = n.graph.add_input("x", vec![1, 4, 3, 5]);
+    let s = n.step(x);
+    // Rows and columns exchanged, and a border of neither value.
+    let y = n.op(Op::Transpose { perm: vec![0, 1, 3, 2] }, &[s]);
+    let pads = n.integers(&[0, 0, 1, 1, 0, 0, 1, 1]);
+    let half = n.constant(&[], vec![0.5]);
+    let y = n.op(Op::Pad, &[y, pads, half]);
+    let y = n.max_pool(y, 2, 1, 0);
+    let y = n.sign_conv(y, 4, 6, conv(3, 1, 0));
+    let z = n.sign_conv(s, 4, 6, conv(1, 1, 0));
+    let z = n.op(Op::GlobalAveragePool, &[z]);
+    let y = n.binary(BinaryOp::Add, y, z);
+    let conversion = check(n, y, Agreement::Exact);
+    assert_eq!(conversion.report.binary_layers, 1);
+}
+
+/// Constants that differ from pixel to pixel, joins and means over any axes.
+#[test]
+fn any_axis_and_constants_per_pixel() {
+    let mut n = Network::new(4);
+    let x = n.graph.add_input("x", vec![1, 3, 4, 2]);
+    let values = n.random.floats(24);
+    let map = n.constant(&[1, 3, 4, 2], values);
+    let sum = n.binary(BinaryOp::Add, x, map);
+    let y = n.op(Op::Concat { axis: 3 }, &[sum, x, map]);
+    let rows = n.integers(&[2]);
+    let y = n.op(Op::Reduce { kind: ReduceKind::Sum, keep_dims: true }, &[y, rows]);
+    let both = n.integers(&[1, 3]);
+    let z = n.op(Op::Reduce { kind: ReduceKind::Max, keep_dims: true }, &[sum, both]);
+    let y = n.binary(BinaryOp::Mul, y, z);
+    check(n, y, Agreement::Within(1e-6));
+}
+
 /// The sign of something that is never negative is not guessed at.
 #[test]
 fn sign_of_relu_is_refused() {

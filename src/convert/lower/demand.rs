@@ -5,7 +5,10 @@ use std::collections::HashMap;
 
 use crate::graph::{Graph, Node, Op};
 
-use super::planes::{Planes, planes};
+use super::{
+    fallback::FloatLayers,
+    planes::{Planes, planes},
+};
 use crate::convert::{
     chain::{channel_operations, uniform_constant},
     describe::describe_source,
@@ -73,7 +76,7 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    pub(super) fn new(graph: &Graph, shapes: &[Vec<usize>]) -> Self {
+    pub(super) fn new(graph: &Graph, shapes: &[Vec<usize>], float_layers: &FloatLayers) -> Self {
         let levels = two_valued(graph);
         let planes = planes(graph, &levels, &codes(graph), shapes);
         let mut demand = Self {
@@ -86,12 +89,12 @@ impl Demand {
             floats: vec![false; graph.values.len()],
             levels,
         };
-        demand.find_binary_layers(graph);
+        demand.find_binary_layers(graph, float_layers);
         demand.propagate(graph);
         demand
     }
 
-    fn find_binary_layers(&mut self, graph: &Graph) {
+    fn find_binary_layers(&mut self, graph: &Graph, float_layers: &FloatLayers) {
         for (index, node) in graph.nodes.iter().enumerate() {
             let Some(kind) = layer_kind(graph, node) else { continue };
             let Some(weights) = node.input(1).and_then(|id| graph.constant(id)) else { continue };
@@ -105,6 +108,14 @@ impl Demand {
             };
             let input_is_binary = node.input(0).is_some_and(|id| self.levels[id.index()].is_some());
             match found {
+                Ok(weights) if float_layers.contains_key(&index) => {
+                    let why = &float_layers[&index];
+                    self.reasons
+                        .insert(index, format!("its input does not reach it as bits: {why}"));
+                    if weights.centred() {
+                        self.sign_weights.insert(index, weights);
+                    }
+                }
                 Ok(weights) if input_is_binary => {
                     self.binary.insert(index, weights);
                 }

@@ -341,8 +341,10 @@ impl Lowering<'_> {
             .iter()
             .flatten()
             .copied()
-            .filter(|id| {
-                self.floats[id.index()].is_some() && elements(self, *id) == elements(self, result)
+            .filter(|&id| {
+                self.graph.constant(id).is_none()
+                    && self.floats[id.index()].is_some()
+                    && elements(self, id) == elements(self, result)
             })
             .collect();
         for value in operands {
@@ -356,6 +358,13 @@ impl Lowering<'_> {
                 self.floats[value.index()] = Some(place);
             } else {
                 self.vector_copy(value, &node.name);
+            }
+            if self.start_until_done(value, index)? {
+                return Ok(());
+            }
+            // A constant that differs from pixel to pixel.
+            for constant in node.inputs.iter().flatten() {
+                self.place_constant(*constant, &node.name);
             }
             if self.start_until_done(value, index)? {
                 return Ok(());

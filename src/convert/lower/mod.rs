@@ -7,6 +7,7 @@
 
 mod builder;
 mod demand;
+mod fallback;
 mod grow;
 mod layer;
 mod movement;
@@ -33,6 +34,7 @@ use crate::{
 };
 use builder::Builder;
 use demand::Demand;
+use fallback::{FloatLayers, MOST_ATTEMPTS, add_readers};
 
 pub(super) use demand::is_structural;
 
@@ -100,6 +102,25 @@ pub(super) fn lower(
     options: &ConvertOptions,
     ambiguous_signs: &HashSet<ValueId>,
 ) -> Result<Conversion, ConvertError> {
+    refuse_unsupported(graph, &shapes_of(graph)?)?;
+    let mut float_layers = FloatLayers::new();
+    for _ in 0..MOST_ATTEMPTS {
+        match attempt(graph, options, ambiguous_signs, &float_layers) {
+            // What the first attempt could not express may be due to bits alone.
+            Err(error) if add_readers(graph, &error, &mut float_layers) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt(graph, options, ambiguous_signs, &float_layers)
+}
+
+/// Lowers a graph with some of the layers in floats.
+fn attempt(
+    graph: &Graph,
+    options: &ConvertOptions,
+    ambiguous_signs: &HashSet<ValueId>,
+    float_layers: &FloatLayers,
+) -> Result<Conversion, ConvertError> {
     let mut consumers = vec![Vec::new(); graph.values.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
         for (operand, input) in node.inputs.iter().enumerate() {
@@ -109,7 +130,7 @@ pub(super) fn lower(
         }
     }
     let shapes = shapes_of(graph)?;
-    let demand = Demand::new(graph, &shapes);
+    let demand = Demand::new(graph, &shapes, float_layers);
     // What nobody wants as floats or bits (sums whose terms are planes) is not computed.
     let wanted = |id: &ValueId| demand.floats[id.index()] || demand.bits[id.index()];
     let done = graph.nodes.iter().map(|node| !node.outputs.iter().any(wanted)).collect();
@@ -132,7 +153,6 @@ pub(super) fn lower(
         let warning = "float weights are stored as f16, rounded to 11 bits";
         lowering.notes.warnings.push(warning.to_owned());
     }
-    lowering.refuse_unsupported()?;
     lowering.builder.program.name.clone_from(&graph.name);
     lowering.builder.program.metadata = options.metadata.clone();
     lowering.place_inputs()?;
@@ -156,53 +176,8 @@ impl<'a> Lowering<'a> {
 
     fn unsupported(&self, index: usize, reason: impl Into<String>) -> ConvertError {
         ConvertError::Unsupported {
-            nodes: vec![self.unsupported_node(self.node(index), reason.into())],
+            nodes: vec![unsupported_node(self.node(index), &self.shapes, reason.into())],
         }
-    }
-
-    fn unsupported_node(&self, node: &Node, reason: String) -> UnsupportedNode {
-        let op = op_name(&node.op);
-        let shape = |id: &Option<ValueId>| Some(self.shape((*id)?).to_vec());
-        UnsupportedNode {
-            node: node.name.clone(),
-            input_shapes: node.inputs.iter().map(shape).collect(),
-            reason,
-            nearest: nearest::listed(&op),
-            op,
-            domain: String::new(),
-        }
-    }
-
-    /// Names every operator that has no step, all at once.
-    fn refuse_unsupported(&self) -> Result<(), ConvertError> {
-        let nodes: Vec<UnsupportedNode> = self
-            .graph
-            .nodes
-            .iter()
-            .filter_map(|node| {
-                let reason = match &node.op {
-                    Op::Conv(_) | Op::Gemm { .. } | Op::MatMul
-                        if demand::layer_kind(self.graph, node).is_none() =>
-                    {
-                        "the weights are not a constant matrix or a constant 2-D kernel"
-                    }
-                    Op::Where
-                    | Op::Gather { .. }
-                    | Op::Shape { .. }
-                    | Op::Cast { .. }
-                    | Op::ConstantOfShape { .. }
-                    | Op::Range
-                    | Op::ArgMax { .. }
-                    | Op::DepthToSpace { .. }
-                    | Op::Trunc { .. }
-                    | Op::MultiThreshold { .. }
-                    | Op::BipolarQuant => "the engine has no step for it on data",
-                    _ => return None,
-                };
-                Some(self.unsupported_node(node, reason.to_owned()))
-            })
-            .collect();
-        if nodes.is_empty() { Ok(()) } else { Err(ConvertError::Unsupported { nodes }) }
     }
 
     /// Readers of a value, seen through transpositions and reshapes that its view can express.
@@ -525,6 +500,50 @@ impl<'a> Lowering<'a> {
     fn operations(&self, reader: &Use, size: MapSize) -> Option<Vec<super::chain::Operation>> {
         let node = self.node(reader.node);
         channel_operations(self.graph, node, reader.operand, &reader.view, size)
+    }
+}
+
+/// Names every operator that has no step, all at once.
+fn refuse_unsupported(graph: &Graph, shapes: &[Vec<usize>]) -> Result<(), ConvertError> {
+    let nodes: Vec<UnsupportedNode> = graph
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let reason = match &node.op {
+                Op::Conv(_) | Op::Gemm { .. } | Op::MatMul
+                    if demand::layer_kind(graph, node).is_none() =>
+                {
+                    "the weights are not a constant matrix or a constant 2-D kernel"
+                }
+                Op::Where
+                | Op::Gather { .. }
+                | Op::Shape { .. }
+                | Op::Cast { .. }
+                | Op::ConstantOfShape { .. }
+                | Op::Range
+                | Op::ArgMax { .. }
+                | Op::DepthToSpace { .. }
+                | Op::Trunc { .. }
+                | Op::MultiThreshold { .. }
+                | Op::BipolarQuant => "the engine has no step for it on data",
+                _ => return None,
+            };
+            Some(unsupported_node(node, shapes, reason.to_owned()))
+        })
+        .collect();
+    if nodes.is_empty() { Ok(()) } else { Err(ConvertError::Unsupported { nodes }) }
+}
+
+fn unsupported_node(node: &Node, shapes: &[Vec<usize>], reason: String) -> UnsupportedNode {
+    let op = op_name(&node.op);
+    let shape = |id: &Option<ValueId>| Some(shapes[(*id)?.index()].clone());
+    UnsupportedNode {
+        node: node.name.clone(),
+        input_shapes: node.inputs.iter().map(shape).collect(),
+        reason,
+        nearest: nearest::listed(&op),
+        op,
+        domain: String::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Steps that move data: copies into another order, slices, joins, padding; and softmax.
 
-use super::{BitsPlace, FloatPlace, Lowering};
+use super::{BitsPlace, FloatPlace, Lowering, builder::PendingOp};
 use crate::{
     convert::{
         ConvertError,
@@ -8,8 +8,8 @@ use crate::{
         pads::pad_amounts,
         view::{MapSize, View},
     },
-    graph::{Op, ValueId},
-    program::{BinaryOutput, BufferId, BufferKind, Epilogue, EpilogueOp, StepKind},
+    graph::{Node, Op, ValueId},
+    program::{BinaryOutput, BufferId, BufferKind, ChannelOp, Epilogue, EpilogueOp, StepKind},
 };
 
 impl Lowering<'_> {
@@ -23,8 +23,9 @@ impl Lowering<'_> {
             node: name.to_owned(),
             reason: format!("its operand {what}"),
         };
-        let place =
-            self.floats[value.index()].clone().ok_or_else(|| missing("is not there as floats"))?;
+        let place = self.floats[value.index()].clone().ok_or_else(|| {
+            missing(&format!("'{}' is not there as floats", self.graph.value_name(value)))
+        })?;
         if place.view.is_channels_first(self.builder.size(place.buffer)) {
             return Ok(place);
         }
@@ -39,6 +40,30 @@ impl Lowering<'_> {
             StepKind::Gather { input: place.buffer, output: buffer, dims, strides, offset: 0 },
         );
         Ok(FloatPlace { buffer, view: View::channels_first(size) })
+    }
+
+    /// Writes a constant into a map, where it must be one: any value of the input times 0 plus the
+    /// constant, since inputs are finite.
+    pub(super) fn place_constant(&mut self, value: ValueId, name: &str) {
+        let Some(tensor) = self.graph.constant(value) else { return };
+        let (Ok(values), None) = (tensor.f32(), &self.floats[value.index()]) else { return };
+        let Some(port) = self.builder.program.inputs.first() else { return };
+        let (input, map) = (port.buffer, [1, 1, values.len()]);
+        let any = self.builder.buffer(BufferKind::F32, map);
+        let (dims, strides) = (vec![values.len()], vec![0]);
+        let name = format!("{name}.constant");
+        let kind = StepKind::Gather { input, output: any, dims, strides, offset: 0 };
+        self.builder.step(&name, kind);
+        let constant = self.builder.buffer(BufferKind::F32, map);
+        let ops = vec![
+            PendingOp::Channel(ChannelOp::Multiply(vec![0.0])),
+            PendingOp::Channel(ChannelOp::Add(values.to_vec())),
+            PendingOp::Store(constant),
+        ];
+        let epilogue = self.builder.epilogue(&name, ops);
+        self.builder.step(&name, StepKind::Elementwise { input: any, flatten: false, epilogue });
+        let view = View::row_major(tensor.shape());
+        self.floats[value.index()] = Some(FloatPlace { buffer: constant, view });
     }
 
     /// Copies a value into one pixel in logical order, so that every element is a channel.
@@ -115,6 +140,7 @@ impl Lowering<'_> {
         if self.demand.floats[result.index()] {
             let mut views = Vec::new();
             for operand in operands {
+                self.place_constant(operand, &node.name);
                 if rank == 4 && axis == 1 {
                     let place = self.channels_first_copy(operand, &node.name)?;
                     self.floats[operand.index()] = Some(place);
@@ -122,11 +148,52 @@ impl Lowering<'_> {
                 let place = self.float_place(index, operand)?;
                 views.push((place.buffer, place.view));
             }
-            let (inputs, output, view) = self.join(index, axis, views, BufferKind::F32)?;
+            let joined = match self.join(index, axis, views, BufferKind::F32) {
+                Ok(joined) => joined,
+                // Any axis is one of channels in another order.
+                Err(_) => {
+                    let operands: Vec<ValueId> = node.inputs.iter().flatten().copied().collect();
+                    let views = operands
+                        .into_iter()
+                        .map(|operand| self.axis_last(index, operand, axis))
+                        .collect::<Result<_, _>>()?;
+                    self.join(index, axis, views, BufferKind::F32)?
+                }
+            };
+            let (inputs, output, view) = joined;
             self.builder.step(&node.name, StepKind::Concat { inputs, output });
             self.place_float(result, output, view);
         }
         Ok(())
+    }
+
+    /// A copy of a value in which one of its dimensions is the channels.
+    fn axis_last(
+        &mut self,
+        index: usize,
+        value: ValueId,
+        axis: usize,
+    ) -> Result<(BufferId, View), ConvertError> {
+        let place = self.float_place(index, value)?;
+        let shape = self.shape(value).to_vec();
+        let mut order: Vec<usize> = (0..shape.len()).filter(|&other| other != axis).collect();
+        order.push(axis);
+        let (dims, strides) = order.iter().flat_map(|&a| place.view.axis_strides(a)).unzip();
+        let pixels = shape.iter().product::<usize>() / shape[axis].max(1);
+        let output = self.builder.buffer(BufferKind::F32, [1, pixels, shape[axis]]);
+        let kind = StepKind::Gather { input: place.buffer, output, dims, strides, offset: 0 };
+        self.builder.step(&format!("{}.order", self.node(index).name), kind);
+        let moved: Vec<usize> = order.iter().map(|&a| shape[a]).collect();
+        // Dimension `a` of the value is the place of `a` in the order.
+        let back: Vec<usize> =
+            (0..shape.len()).map(|a| order.iter().position(|&o| o == a).unwrap_or(a)).collect();
+        Ok((output, View::row_major(&moved).transposed(&back)))
+    }
+
+    /// Whether a node changes the extent of a dimension of its first operand.
+    fn shapes_differ(&self, node: &Node, axis: usize) -> bool {
+        let extent = |id: ValueId| self.shape(id).get(axis).copied();
+        node.input(0).is_some_and(|x| node.outputs.iter().any(|&y| extent(x) != extent(y)))
     }
 
     /// Checks that maps can be joined along their channels, and makes room for the result.
@@ -255,6 +322,17 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// The map that a tensor of a given shape is kept in, with the dimensions in the order of another
+    /// tensor.
+    fn map_like(&self, place: &FloatPlace, shape: &[usize]) -> (MapSize, View) {
+        match (place.view.map_axes(self.builder.size(place.buffer)), shape) {
+            (Some([1, 2, 3]), &[1, height, width, channels]) => {
+                ([height, width, channels], View::row_major(shape))
+            }
+            _ => map_of(shape),
+        }
+    }
+
     /// A map that is repeated along some dimensions.
     pub(super) fn lower_expand(&mut self, index: usize) -> Result<(), ConvertError> {
         let node = self.node(index);
@@ -263,7 +341,7 @@ impl Lowering<'_> {
         };
         let place = self.float_place(index, input)?;
         let shape = self.shape(node.output()).to_vec();
-        let (size, view) = map_of(&shape);
+        let (size, view) = self.map_like(&place, &shape);
         let (dims, strides) = view
             .spread(&place.view, self.shape(input))
             .ok_or_else(|| self.unsupported(index, "its operand lies in another order"))?;
@@ -326,11 +404,27 @@ impl Lowering<'_> {
             }
             _ => return Err(self.unsupported(index, "not a slice")),
         }
+        // Extents that a cut would go through are first brought into logical order.
+        let is_cut = |axis: usize| {
+            cuts.iter().any(|cut| cut[axis] != (0, 1)) || self.shapes_differ(node, axis)
+        };
+        let place = if (0..rank).any(|axis| is_cut(axis) && place.view.axis_strides(axis).len() > 1)
+        {
+            self.vector_copy(input, &node.name);
+            self.float_place(index, input)?
+        } else {
+            place
+        };
         self.done[index] = true;
         for (&result, cut) in node.outputs.iter().zip(&cuts) {
             let out_shape = self.shape(result).to_vec();
             // Feature maps stay channels-last; anything else is copied in logical order.
-            let order: Vec<usize> = if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() };
+            let axes = place.view.map_axes(self.builder.size(place.buffer));
+            let order: Vec<usize> = match axes {
+                Some([1, 2, 3]) => vec![0, 1, 2, 3],
+                _ if rank == 4 => vec![0, 2, 3, 1],
+                _ => (0..rank).collect(),
+            };
             let (mut dims, mut strides, mut offset) = (Vec::new(), Vec::new(), 0_isize);
             for &axis in &order {
                 let (first, step) = cut[axis];
@@ -353,7 +447,7 @@ impl Lowering<'_> {
                     }
                 }
             }
-            let (size, view) = map_of(&out_shape);
+            let (size, view) = self.map_like(&place, &out_shape);
             let output = self.builder.buffer(BufferKind::F32, size);
             let kind = StepKind::Gather {
                 input: place.buffer,

@@ -161,18 +161,23 @@ impl Lowering<'_> {
             return Ok(());
         }
         let everything = (1..rank).all(|axis| axes.contains(&axis));
-        if !over_pixels && !everything {
-            return Err(self.unsupported(
-                index,
-                format!(
-                    "{kind:?} over axes {axes:?} of {:?}: only reductions over all pixels, over the \
-                     channels or over both are there",
-                    self.shape(input)
-                ),
-            ));
-        }
+        let (mut input, size) = if over_pixels || everything {
+            (place.buffer, size)
+        } else {
+            // What is summed up becomes the pixels of a map, what stays its channels.
+            let shape = self.shape(input).to_vec();
+            let (gone, kept): (Vec<usize>, Vec<usize>) =
+                (0..rank).partition(|axis| axes.contains(axis));
+            let extent = |axes: &[usize]| axes.iter().map(|&axis| shape[axis]).product::<usize>();
+            let size = [extent(&gone), 1, extent(&kept)];
+            let order = gone.iter().chain(&kept);
+            let (dims, strides) = order.flat_map(|&axis| place.view.axis_strides(axis)).unzip();
+            let output = self.builder.buffer(BufferKind::F32, size);
+            let kind = StepKind::Gather { input: place.buffer, output, dims, strides, offset: 0 };
+            self.builder.step(&format!("{}.order", node.name), kind);
+            (output, size)
+        };
         self.done[index] = true;
-        let mut input = place.buffer;
         if kind == ReduceKind::Min {
             // The smallest value is the largest of the negated ones, negated.
             let negated = self.builder.buffer(BufferKind::F32, size);
