@@ -257,13 +257,32 @@ fn implied_padding_becomes_explicit() {
 }
 
 #[test]
-fn windows_over_other_than_two_dimensions_are_refused() {
-    let message = Model::new(13, &[1, 2, 9])
-        .tensor(floats("w", &[1, 2, 1], &[1.0, 1.0]))
+fn windows_over_three_dimensions_are_refused() {
+    let message = Model::new(13, &[1, 2, 9, 9, 9])
+        .tensor(floats("w", &[1, 2, 1, 1, 1], &[1.0, 1.0]))
         .op("Conv", &["w"], vec![])
         .failure();
-    assert!(message.contains("only two are supported"), "{message}");
-    assert!(message.contains("Conv of [1, 2, 9], [1, 2, 1]"), "{message}");
+    assert!(message.contains("only one or two are supported"), "{message}");
+    assert!(message.contains("Conv of [1, 2, 9, 9, 9], [1, 2, 1, 1, 1]"), "{message}");
+}
+
+#[test]
+fn windows_over_one_dimension_are_those_over_a_row() {
+    let values = vec![1.0, 4.0, 2.0, 2.0, 7.0];
+    let x = Tensor::from_f32(vec![1, 1, 5], values).unwrap();
+    let run = |graph: &Graph| {
+        let output = bnn::reference::run(graph, std::slice::from_ref(&x)).unwrap().remove(0);
+        (output.shape().to_vec(), output.f32().unwrap().to_vec())
+    };
+    let conv = Model::new(13, &[1, 1, 5])
+        .tensor(floats("w", &[1, 1, 2], &[1.0, -1.0]))
+        .op("Conv", &["w"], vec![ints("strides", &[1]), ints("pads", &[1, 0])])
+        .graph();
+    assert_eq!(run(&conv), (vec![1, 1, 5], vec![-1.0, -3.0, 2.0, 0.0, -5.0]));
+    let pool = Model::new(13, &[1, 1, 5])
+        .op("MaxPool", &[], vec![ints("kernel_shape", &[2]), ints("strides", &[2])])
+        .graph();
+    assert_eq!(run(&pool), (vec![1, 1, 2], vec![4.0, 2.0]));
 }
 
 #[test]

@@ -298,6 +298,13 @@ const SPELLINGS: &[Case] = &[
         let x = s.quant(x, [1.0, 0.0, 2.0], true, true);
         s.with(Max, x, 0.0)
     }),
+    ("heaviside: Where(x == 0, 1, Cast(x > 0))", |s, x| {
+        let zero = s.with(Equal, x, 0.0);
+        let above = s.with(Greater, x, 0.0);
+        let above = s.float(above);
+        let one = s.constant(1.0);
+        s.op(Op::Where, &[zero, one, above])
+    }),
     ("MultiThreshold-like count", |s, x| {
         let a = s.with(GreaterOrEqual, x, 0.75);
         let a = s.float(a);

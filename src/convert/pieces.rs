@@ -121,6 +121,7 @@ impl<'a> Functions<'a> {
         }
         let pieces = match self.of_functions(graph, node) {
             Some(pieces) => pieces,
+            None if node.op == Op::Binary(BinaryOp::Equal) => self.of_equality(graph, node)?,
             None => self.of_chain(graph, visited, node)?,
         };
         let is_ambiguous =
@@ -167,6 +168,17 @@ impl<'a> Functions<'a> {
             }
         }
         (pieces.values.len() <= MOST_PIECES).then_some(pieces)
+    }
+
+    /// `x == c`, which is not monotone: true for one float (or both zeros).
+    fn of_equality(&self, graph: &Graph, node: &Node) -> Option<Pieces> {
+        let source = data_operands(graph, node).next()?;
+        let constant = node.inputs.iter().flatten().find_map(|&id| graph.constant(id))?;
+        let at = key(*uniform(constant)?.f32().ok()?.first().filter(|c| c.is_finite())?);
+        let is_float = self.types.get(source.index()) == Some(&Some(DataType::F32));
+        let truth = |value| Tensor::new(Vec::new(), Data::Bool(vec![value])).ok();
+        let values = [truth(false)?, truth(true)?, truth(false)?].to_vec();
+        is_float.then(|| Pieces { source, starts: vec![at, at + 1], values })
     }
 
     /// The shortest chain of monotone nodes that ends here and has few values.

@@ -1,6 +1,6 @@
-//! Convolutions and pools.
+//! Convolutions and pools. Those over one dimension become those over maps of one row.
 
-use crate::graph::{ConvAttributes, Op, PoolAttributes};
+use crate::graph::{ConvAttributes, Op, PoolAttributes, Tensor, ValueId};
 use crate::import::onnx::node::{Fault, NodeContext};
 
 /// What convolutions and pools have in common.
@@ -31,12 +31,38 @@ fn entries<const N: usize>(
     })
 }
 
+/// An entry for rows and one for columns; over one dimension there is no entry for rows.
+fn pair(
+    node: &NodeContext<'_, '_>,
+    name: &'static str,
+    default: Option<usize>,
+    dimensions: usize,
+) -> Result<[usize; 2], Fault> {
+    if dimensions == 1 {
+        let [entry] = entries(node, name, default)?;
+        return Ok([1, entry]);
+    }
+    entries(node, name, default)
+}
+
 /// The window of a node; paddings that are only implied are worked out.
-fn window(node: &NodeContext<'_, '_>, kernel: [usize; 2]) -> Result<Window, Fault> {
-    let shape = node.shape(0)?;
-    let stride: [usize; 2] = entries(node, "strides", Some(1))?;
-    let dilation: [usize; 2] = entries(node, "dilations", Some(1))?;
-    let explicit: [usize; 4] = entries(node, "pads", Some(0))?;
+fn window(
+    node: &NodeContext<'_, '_>,
+    kernel: [usize; 2],
+    dimensions: usize,
+) -> Result<Window, Fault> {
+    let mut shape = node.shape(0)?;
+    if dimensions == 1 {
+        shape.insert(2, 1);
+    }
+    let stride = pair(node, "strides", Some(1), dimensions)?;
+    let dilation = pair(node, "dilations", Some(1), dimensions)?;
+    let explicit: [usize; 4] = if dimensions == 1 {
+        let [before, after] = entries(node, "pads", Some(0))?;
+        [0, before, 0, after]
+    } else {
+        entries(node, "pads", Some(0))?
+    };
     let auto_pad = node.attributes.string("auto_pad")?.unwrap_or("NOTSET");
     let pads = match auto_pad {
         "NOTSET" | "" => explicit,
@@ -69,43 +95,73 @@ fn same_padding(size: usize, kernel: usize, stride: usize, dilation: usize) -> O
     Some(covered.saturating_sub(size))
 }
 
-/// Refuses maps that do not have rows and columns.
-fn check_map(node: &NodeContext<'_, '_>) -> Result<(), Fault> {
+/// The number of dimensions that windows run over: two, or one.
+fn dimensions(node: &NodeContext<'_, '_>) -> Result<usize, Fault> {
     match node.shape(0)?.len() {
-        4 => Ok(()),
-        rank @ (3 | 5..) => Err(Fault::Unsupported(format!(
-            "windows over {} dimensions; only two are supported",
+        rank @ (3 | 4) => Ok(rank - 2),
+        rank @ 5.. => Err(Fault::Unsupported(format!(
+            "windows over {} dimensions; only one or two are supported",
             rank - 2
         ))),
-        rank => Err(Fault::Invalid(format!("x has {rank} dimensions, expected 4"))),
+        rank => Err(Fault::Invalid(format!("x has {rank} dimensions, expected 3 or 4"))),
     }
+}
+
+/// A tensor `[a, b, length]` as a map of one row, `[a, b, 1, length]`.
+fn as_row(node: &mut NodeContext<'_, '_>, x: ValueId) -> Result<ValueId, Fault> {
+    let axes = node.add_constant("row", Tensor::from_i64(vec![2]));
+    node.push_part(Op::Unsqueeze, vec![Some(x), Some(axes)])
+}
+
+/// Adds the operator, with its operands and result as maps of one row where there is one dimension.
+/// `maps` is the number of operands that are such maps.
+fn push(
+    node: &mut NodeContext<'_, '_>,
+    op: Op,
+    dimensions: usize,
+    maps: usize,
+) -> Result<(), Fault> {
+    let mut operands = node.operands();
+    if dimensions == 2 {
+        return node.push(op, operands);
+    }
+    for operand in operands.iter_mut().take(maps) {
+        *operand = match *operand {
+            Some(x) => Some(as_row(node, x)?),
+            None => None,
+        };
+    }
+    let row = node.push_part(op, operands)?;
+    let axes = node.add_constant("row", Tensor::from_i64(vec![2]));
+    node.push(Op::Squeeze, vec![Some(row), Some(axes)])
 }
 
 pub(super) fn conv(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
     node.at_most(3)?;
-    check_map(node)?;
+    let dimensions = dimensions(node)?;
     let weights = node.shape(1)?;
-    let &[_, _, height, width] = weights.as_slice() else {
-        return Err(Fault::Invalid(format!("weights have shape {weights:?}")));
+    let extents = match (dimensions, weights.as_slice()) {
+        (1, &[_, _, width]) => [1, width],
+        (2, &[_, _, height, width]) => [height, width],
+        _ => return Err(Fault::Invalid(format!("weights have shape {weights:?}"))),
     };
     // The attribute only repeats what the weights say; a contradiction is found with the shapes.
     let kernel = match node.attributes.ints("kernel_shape")? {
-        Some(_) => entries(node, "kernel_shape", None)?,
-        None => [height, width],
+        Some(_) => pair(node, "kernel_shape", None, dimensions)?,
+        None => extents,
     };
-    let Window { kernel, stride, dilation, pads } = window(node, kernel)?;
+    let Window { kernel, stride, dilation, pads } = window(node, kernel, dimensions)?;
     let groups = node.attributes.int("group")?.unwrap_or(1);
     let groups = usize::try_from(groups)
         .map_err(|_| Fault::Invalid(format!("attribute `group` is {groups}")))?;
     let op = Op::Conv(ConvAttributes { kernel, stride, dilation, pads, groups });
-    node.push(op, node.operands())
+    push(node, op, dimensions, 2)
 }
 
-fn pool(node: &NodeContext<'_, '_>) -> Result<PoolAttributes, Fault> {
+fn pool(node: &NodeContext<'_, '_>, dimensions: usize) -> Result<PoolAttributes, Fault> {
     node.at_most(1)?;
-    check_map(node)?;
-    let Window { kernel, stride, dilation, pads } =
-        window(node, entries(node, "kernel_shape", None)?)?;
+    let kernel = pair(node, "kernel_shape", None, dimensions)?;
+    let Window { kernel, stride, dilation, pads } = window(node, kernel, dimensions)?;
     let ceil_mode = node.attributes.flag("ceil_mode")?;
     let count_include_pad = node.attributes.flag("count_include_pad")?;
     Ok(PoolAttributes { kernel, stride, dilation, pads, ceil_mode, count_include_pad })
@@ -114,11 +170,13 @@ fn pool(node: &NodeContext<'_, '_>) -> Result<PoolAttributes, Fault> {
 pub(super) fn max_pool(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
     // Concerns the indices of the maxima, a second result that is not provided.
     node.attributes.ignore("storage_order");
-    let op = Op::MaxPool(pool(node)?);
-    node.push(op, node.operands())
+    let dimensions = dimensions(node)?;
+    let op = Op::MaxPool(pool(node, dimensions)?);
+    push(node, op, dimensions, 1)
 }
 
 pub(super) fn average_pool(node: &mut NodeContext<'_, '_>) -> Result<(), Fault> {
-    let op = Op::AveragePool(pool(node)?);
-    node.push(op, node.operands())
+    let dimensions = dimensions(node)?;
+    let op = Op::AveragePool(pool(node, dimensions)?);
+    push(node, op, dimensions, 1)
 }
