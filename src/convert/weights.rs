@@ -7,6 +7,9 @@
 /// residues of a few units in the last place (`(s - o) + o`).
 const TOLERANCE: f32 = 1e-5;
 
+/// Most values of a filter that are told apart.
+const MOST_VALUES: usize = 64;
+
 /// Weights of one layer, binary in every filter.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BinaryWeights {
@@ -46,7 +49,8 @@ impl std::fmt::Display for NotBinary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Values { filter, count } => {
-                write!(f, "weights take {count} values in channel {filter}")
+                let at_least = if *count >= MOST_VALUES { "at least " } else { "" };
+                write!(f, "weights take {at_least}{count} values in channel {filter}")
             }
             Self::Ternary { filter } => {
                 write!(f, "weights are ternary (zero and both signs) in channel {filter}")
@@ -100,7 +104,6 @@ fn ternary(mut values: [f32; 3]) -> bool {
 /// Values of a filter that differ by more than the tolerance, each with its most frequent spelling
 /// and how often that occurs; at most a handful are told apart.
 fn distinct_values(row: &[f32]) -> Vec<(f32, usize)> {
-    const ENOUGH: usize = 64;
     let mut sorted = row.to_vec();
     sorted.sort_by(f32::total_cmp);
     let largest = sorted.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
@@ -113,7 +116,7 @@ fn distinct_values(row: &[f32]) -> Vec<(f32, usize)> {
         let same_group =
             start.is_some_and(|s| weight - s <= TOLERANCE * largest.min(weight.abs().max(s.abs())));
         if !same_group {
-            if groups.len() == ENOUGH {
+            if groups.len() == MOST_VALUES {
                 break;
             }
             start = Some(weight);

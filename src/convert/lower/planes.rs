@@ -13,17 +13,24 @@
 //! anything else happens: floats hold those sums exactly.
 
 use super::{
-    BitsPlace, FloatPlace, Lowering,
+    BitsPlace, FloatPlace, Lowering, Use,
     builder::{PendingOp, pack},
     grow::Running,
     layer::{alphabet, make_first_scale_positive, output_kind, weight_shape},
 };
 use crate::{
-    convert::{ConvertError, facts::Levels, lattice::Code, weights::BinaryWeights},
+    convert::{
+        ConvertError,
+        chain::uniform_constant,
+        facts::Levels,
+        lattice::Code,
+        view::{MapSize, View},
+        weights::BinaryWeights,
+    },
     graph::{BinaryOp, Graph, Node, Op, UnaryOp, ValueId},
     program::{
-        BinaryConv, BinaryOutput, BufferId, BufferKind, ChannelOp, CombineOp, PadValue, StepKind,
-        TensorData, TensorId, UnaryFunction,
+        Alphabet, BinaryConv, BinaryOutput, BufferId, BufferKind, ChannelOp, CombineOp,
+        ConvGeometry, PadValue, StepKind, TensorData, TensorId, UnaryFunction,
     },
 };
 
@@ -78,7 +85,6 @@ fn sum(
     let terms = |index: usize| -> Option<Vec<(ValueId, Levels)>> {
         let value = node.input(index)?;
         match levels[value.index()] {
-            // Only what a comparison gave is there as bits without its neighbours.
             Some(levels) => Some(vec![(value, levels)]),
             None => sums[value.index()].clone(),
         }
@@ -87,8 +93,7 @@ fn sum(
         let scale = |Levels { low, high }| Levels { low: low * factor, high: high * factor };
         terms.into_iter().map(|(value, levels)| (value, scale(levels))).collect()
     };
-    let constant =
-        |index| node.input(index).and_then(|id| crate::convert::chain::uniform_constant(graph, id));
+    let constant = |index| node.input(index).and_then(|id| uniform_constant(graph, id));
     let terms = match &node.op {
         Op::Unary(UnaryOp::Identity) => terms(0)?,
         Op::Unary(UnaryOp::Neg) => scaled(terms(0)?, -1.0),
@@ -299,7 +304,7 @@ impl Lowering<'_> {
         &mut self,
         name: &str,
         plane: &Plane,
-        geometry: &crate::program::ConvGeometry,
+        geometry: &ConvGeometry,
         tensor: TensorId,
         weights: &BinaryWeights,
         unit: Option<f64>,
@@ -309,8 +314,8 @@ impl Lowering<'_> {
         let affine = (!plain).then(|| {
             // Bits 0 and 1 as a centre of a half and a scale of a half.
             let (scale, centre) = match letters {
-                crate::program::Alphabet::ZeroOne => (scale / 2.0, scale / 2.0),
-                crate::program::Alphabet::PlusMinus => (scale, centre),
+                Alphabet::ZeroOne => (scale / 2.0, scale / 2.0),
+                Alphabet::PlusMinus => (scale, centre),
             };
             self.affine_terms(name, weights, scale, centre)
         });
@@ -318,7 +323,7 @@ impl Lowering<'_> {
             input: plane.place.buffer,
             geometry: geometry.clone(),
             pad: PadValue::Zero,
-            alphabet: if plain { letters } else { crate::program::Alphabet::PlusMinus },
+            alphabet: if plain { letters } else { Alphabet::PlusMinus },
             weights: tensor,
             affine,
         }
@@ -369,12 +374,7 @@ impl Lowering<'_> {
         Ok(places.into_iter().map(|(place, levels)| Plane { place, levels }).collect())
     }
 
-    fn place_code(
-        &mut self,
-        value: ValueId,
-        planes: Vec<(BufferId, Levels)>,
-        view: &crate::convert::view::View,
-    ) {
+    fn place_code(&mut self, value: ValueId, planes: Vec<(BufferId, Levels)>, view: &View) {
         let places = planes
             .into_iter()
             .map(|(buffer, levels)| {
@@ -388,8 +388,8 @@ impl Lowering<'_> {
     /// the value itself need not be stored then.
     pub(super) fn write_digits(
         &mut self,
-        readers: &[super::Use],
-        size: crate::convert::view::MapSize,
+        readers: &[Use],
+        size: MapSize,
         ops: &mut Vec<PendingOp>,
     ) -> bool {
         let Some(first) = readers.first() else { return false };
@@ -397,7 +397,7 @@ impl Lowering<'_> {
             Some(Planes::Code(code)) => code,
             _ => return false,
         };
-        let fits = |reader: &super::Use| {
+        let fits = |reader: &Use| {
             reader.operand == 0
                 && self.demand.multi.contains_key(&reader.node)
                 && reader.value == first.value
