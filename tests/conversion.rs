@@ -14,7 +14,7 @@ use bnn::{
     program::{BinaryOutput, BufferKind, StepKind},
     reference,
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 /// A source of test data that proptest can replay: all from one seed.
 struct Random(u64);
@@ -259,7 +259,15 @@ fn cases(default: u32) -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases(12)))]
+    // The same cases every time, so that a change is judged by what it changed; other ones where their
+    // number is given.
+    #![proptest_config(ProptestConfig {
+        rng_seed: match std::env::var_os("PROPTEST_CASES") {
+            Some(_) => RngSeed::Random,
+            None => RngSeed::Fixed(1),
+        },
+        ..ProptestConfig::with_cases(cases(12))
+    })]
 
     /// BN and sign behind every convolution: nothing but thresholds between first and last layer.
     #[test]
