@@ -923,6 +923,21 @@ fn layers_that_bits_cannot_reach_run_in_floats() {
     assert_eq!(conversion.report.binary_layers, 1);
 }
 
+/// The branch that `Where` does not take may overflow or be no number at all.
+#[test]
+fn branches_not_taken_leave_no_trace() {
+    let mut n = Network::new(6);
+    let x = n.graph.add_input("x", vec![1, 4, 3, 3]);
+    let large = n.scalar(BinaryOp::Mul, x, 1e4);
+    let overflowing = n.unary(UnaryOp::Exp, large);
+    let root = n.unary(UnaryOp::Sqrt, x);
+    let zero = n.constant(&[], vec![0.0]);
+    let negative = n.binary(BinaryOp::Less, x, zero);
+    // exp(1e4 x) overflows where x is positive, sqrt(x) is no number where it is negative.
+    let y = n.op(Op::Where, &[negative, overflowing, root]);
+    check(n, y, Agreement::Exact);
+}
+
 /// Constants that differ from pixel to pixel, joins and means over any axes.
 #[test]
 fn any_axis_and_constants_per_pixel() {

@@ -1,23 +1,25 @@
-//! Makes visible where a constant makes a tensor larger: `x + c`, `c` having more entries or more
-//! dimensions than `x`, is `x` repeated (or with another shape) `+ c`. Everything behind this pass may
-//! take a constant operand for one that leaves the shape alone.
+//! Makes visible where an operand makes a tensor larger: `x + c`, `c` having more entries or more
+//! dimensions than `x`, is `x` repeated (or with another shape) `+ c`, and so is the sum of a row and a
+//! column. Everything behind this pass may take one of the operands to have the shape of the result,
+//! and a constant for one that leaves the shape alone.
 
-use crate::graph::{Graph, Node, Op, Tensor};
+use crate::graph::{Graph, Node, Op, Tensor, ValueId};
 
 use super::rewrite::rewrite_nodes;
 
 /// Applies the rewrite wherever it fits. `shapes` are those of the values.
-pub(super) fn repeat_before_constants(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
+pub(super) fn repeat_smaller_operands(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
     rewrite_nodes(graph, |graph, _, node| {
         let Op::Binary(_) = node.op else { return None };
+        let shape = |id: ValueId| shapes.get(id.index())?.as_ref();
         let (a, b) = (node.input(0)?, node.input(1)?);
         let (position, x) = match (graph.constant(a), graph.constant(b)) {
             (None, Some(_)) => (0, a),
             (Some(_), None) => (1, b),
+            (None, None) if shape(b)? != shape(node.output())? => (0, a),
             _ => return None,
         };
-        let before = shapes.get(x.index())?.as_ref()?;
-        let after = shapes.get(node.output().index())?.as_ref()?;
+        let (before, after) = (shape(x)?, shape(node.output())?);
         if before == after {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, Node, Op, ValueId};
 
-use super::facts::non_negative;
+use super::{facts::non_negative, lower::is_structural};
 
 /// What a tensor is: the node that computes it, seen through those that only move data, and
 /// whether it can be negative.
@@ -12,12 +12,12 @@ pub(super) fn describe_source(graph: &Graph, value: ValueId) -> String {
     let mut source = value;
     // A graph has no cycles: this ends.
     while let Some(node) = producer(source)
-        && moves_data(&node.op)
+        && is_structural(&node.op)
         && let Some(input) = node.input(0)
     {
         source = input;
     }
-    let name = |node: &Node| format!("{} '{}'", op_name(&node.op), node.name);
+    let name = |node: &Node| format!("{} '{}'", node.op.name(), node.name);
     let Some(node) = producer(source) else {
         return format!("the input '{}' of the network", graph.value_name(source));
     };
@@ -40,7 +40,7 @@ pub(super) fn describe_source(graph: &Graph, value: ValueId) -> String {
 
 /// Operators whose results have the signs of their operands.
 fn passes_signs(op: &Op) -> bool {
-    moves_data(op)
+    is_structural(op)
         || matches!(
             op,
             Op::MaxPool(_)
@@ -56,37 +56,10 @@ fn passes_signs(op: &Op) -> bool {
         )
 }
 
-fn moves_data(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Reshape { .. }
-            | Op::Flatten { .. }
-            | Op::Transpose { .. }
-            | Op::Squeeze
-            | Op::Unsqueeze
-    )
-}
-
-/// The name of an operator as a reader of the graph knows it.
-pub(super) fn op_name(op: &Op) -> String {
-    let text = match op {
-        Op::Unary(unary) => format!("{unary:?}"),
-        Op::Binary(binary) => format!("{binary:?}"),
-        other => format!("{other:?}"),
-    };
-    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{BinaryOp, UnaryOp};
-
-    #[test]
-    fn operators_are_named_as_in_the_file() {
-        assert_eq!(op_name(&Op::Softmax { axis: 1 }), "Softmax");
-        assert_eq!(op_name(&Op::Binary(BinaryOp::Mul)), "Mul");
-    }
+    use crate::graph::UnaryOp;
 
     #[test]
     fn sources_are_named_through_transpositions() {

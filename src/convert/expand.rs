@@ -8,8 +8,7 @@
 //! | `HardSwish(x)` | `x * clip(x / 6 + 1/2, 0, 1)` |
 //! | `Elu(x)` | `relu(x) + alpha * (exp(min(x, 0)) - 1)` |
 //! | `Pow(x, c)` with c = 1/2, 1, 2, 3, -1 | a root, products, a reciprocal |
-//! | `Where(a >= b, x, y)` on data | `step * x + (1 - step) * y` |
-//! | `x + y` where both are repeated | `x` repeated, `+ y` |
+//! | `Where(a >= b, x, y)` on data | `step * x + (1 - step) * y`, both clipped to finite floats |
 //!
 //! Every piece is rounded as the whole defines it, so the values stay the same to the bit (zeros may
 //! change their sign; powers are those of products).
@@ -41,7 +40,6 @@ pub(super) fn expand_compound_operators(graph: &mut Graph, shapes: &[Option<Vec<
             Op::Unary(UnaryOp::Elu { alpha }) => pieces.elu(*alpha),
             Op::Binary(BinaryOp::Pow) => pieces.power(),
             Op::Where => pieces.selection(visited),
-            Op::Binary(op) => pieces.repetition(*op, shapes),
             _ => return None,
         }?;
         Some(pieces.finish(result))
@@ -263,24 +261,6 @@ impl Pieces<'_> {
         }
     }
 
-    /// A function of two maps neither of which has the shape of the result.
-    fn repetition(&mut self, op: BinaryOp, shapes: &[Option<Vec<usize>>]) -> Option<ValueId> {
-        let (a, b) = (self.node.input(0)?, self.node.input(1)?);
-        if self.graph.constant(a).is_some() || self.graph.constant(b).is_some() {
-            return None;
-        }
-        let shape = |id: ValueId| shapes.get(id.index()).and_then(Option::as_ref);
-        let (shape_a, shape_b) = (shape(a)?, shape(b)?);
-        let result = shape(self.node.output())?;
-        if result == shape_a || result == shape_b {
-            return None;
-        }
-        let extents = Tensor::from_i64(result.iter().map(|&extent| extent as i64).collect());
-        let extents = self.graph.add_constant(format!("{}.shape", self.node.name), extents);
-        let repeated = self.op(Op::Expand, &[a, extents]);
-        Some(self.binary(op, repeated, b))
-    }
-
     /// A choice between data by a comparison of floats; one of both products is zero.
     fn selection(&mut self, visited: &Visited) -> Option<ValueId> {
         let (condition, x, y) = (self.node.input(0)?, self.node.input(1)?, self.node.input(2)?);
@@ -288,6 +268,9 @@ impl Pieces<'_> {
         let other = 1.0 - holds;
         let chosen = self.step(at_least, other, holds, difference);
         let rejected = self.step(at_least, holds, other, difference);
+        // What is not chosen may have overflowed or be no number; times 0 it must vanish.
+        let x = self.clip(x, f32::MIN, f32::MAX);
+        let y = self.clip(y, f32::MIN, f32::MAX);
         let x = self.binary(BinaryOp::Mul, chosen, x);
         let y = self.binary(BinaryOp::Mul, rejected, y);
         Some(self.binary(BinaryOp::Add, x, y))

@@ -86,7 +86,7 @@ pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion,
     pads::move_pads_behind_steps(&mut graph);
     let shapes = fold::fold_constants(&mut graph)?;
     pads::absorb_zero_pads(&mut graph, &shapes);
-    broadcast::repeat_before_constants(&mut graph, &shapes);
+    broadcast::repeat_smaller_operands(&mut graph, &shapes);
     let shapes = fold::fold_constants(&mut graph)?;
     exchange::exchange_signs(&mut graph, &shapes);
     let shapes = fold::fold_constants(&mut graph)?;

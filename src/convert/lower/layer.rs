@@ -278,14 +278,9 @@ impl Lowering<'_> {
         if layer.geometry.pads == [0; 4] {
             pad = PadValue::Zero;
         }
-        let (mut input_scale, mut input_centre, alphabet) = alphabet(levels);
+        let (input_scale, input_centre, alphabet) = alphabet(levels);
         // x is `input_scale * bit` with bits 0 and 1, or `input_scale * s + input_centre`.
         let plain = weights.centred() && input_centre == 0.0;
-        if !plain && alphabet == Alphabet::ZeroOne {
-            // The general form knows signs only: 0 and `a` are `a/2 * s + a/2`.
-            input_scale /= 2.0;
-            input_centre = input_scale;
-        }
         if !plain && pad != PadValue::Zero {
             return Err(self.unsupported(
                 index,
@@ -304,7 +299,7 @@ impl Lowering<'_> {
             }
             None
         } else {
-            Some(self.affine_terms(&node.name, &weights, input_scale, input_centre))
+            Some(self.affine_terms(&node.name, &weights, levels))
         };
         head.extend(layer.tail.iter().cloned());
         self.done[index] = true;
@@ -349,9 +344,12 @@ impl Lowering<'_> {
         &mut self,
         name: &str,
         weights: &BinaryWeights,
-        input_scale: f32,
-        input_centre: f32,
+        levels: Levels,
     ) -> AffineTerms {
+        // The general form knows signs only: `high` and `low` are `scale * s + centre`.
+        let (low, high) = (f64::from(levels.low), f64::from(levels.high));
+        let input_scale = ((high - low) / 2.0) as f32;
+        let input_centre = ((high + low) / 2.0) as f32;
         let product = |of: &[f32], factor: f32| -> Vec<f32> {
             of.iter().map(|&a| (f64::from(a) * f64::from(factor)) as f32).collect()
         };

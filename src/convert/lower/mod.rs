@@ -20,7 +20,6 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Conversion, ConvertError, ConvertOptions, UnsupportedNode,
     chain::channel_operations,
-    describe::op_name,
     facts::Levels,
     fold::shapes_of,
     report::{LayerReport, Notes, Report},
@@ -535,14 +534,14 @@ fn refuse_unsupported(graph: &Graph, shapes: &[Vec<usize>]) -> Result<(), Conver
 }
 
 fn unsupported_node(node: &Node, shapes: &[Vec<usize>], reason: String) -> UnsupportedNode {
-    let op = op_name(&node.op);
+    let op = node.op.name();
     let shape = |id: &Option<ValueId>| Some(shapes[(*id)?.index()].clone());
     UnsupportedNode {
         node: node.name.clone(),
         input_shapes: node.inputs.iter().map(shape).collect(),
         reason,
-        nearest: nearest::listed(&op),
-        op,
+        nearest: nearest::listed(op),
+        op: op.to_owned(),
         domain: String::new(),
     }
 }

@@ -309,16 +309,9 @@ impl Lowering<'_> {
         weights: &BinaryWeights,
         unit: Option<f64>,
     ) -> BinaryConv {
-        let (scale, centre, letters) = alphabet(plane.levels);
+        let (_, centre, letters) = alphabet(plane.levels);
         let plain = unit.is_some() || (weights.centred() && centre == 0.0);
-        let affine = (!plain).then(|| {
-            // Bits 0 and 1 as a centre of a half and a scale of a half.
-            let (scale, centre) = match letters {
-                Alphabet::ZeroOne => (scale / 2.0, scale / 2.0),
-                Alphabet::PlusMinus => (scale, centre),
-            };
-            self.affine_terms(name, weights, scale, centre)
-        });
+        let affine = (!plain).then(|| self.affine_terms(name, weights, plane.levels));
         BinaryConv {
             input: plane.place.buffer,
             geometry: geometry.clone(),
