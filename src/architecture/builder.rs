@@ -18,6 +18,8 @@ pub struct Value(usize);
 pub struct Network {
     architecture: Architecture,
     scope: Vec<String>,
+    /// The shape of each value, where it exists.
+    shapes: Vec<Option<Vec<usize>>>,
 }
 
 impl Network {
@@ -25,7 +27,7 @@ impl Network {
     pub fn new(name: impl Into<String>, input: [usize; 3]) -> Self {
         let inputs = vec![Input { name: "input".into(), shape: input.to_vec() }];
         let architecture = Architecture { name: name.into(), inputs, ..Architecture::default() };
-        Self { architecture, scope: Vec::new() }
+        Self { architecture, scope: Vec::new(), shapes: vec![Some(input.to_vec())] }
     }
 
     /// The network's input.
@@ -47,6 +49,12 @@ impl Network {
         Ok(self.architecture)
     }
 
+    /// Number of places of a map: height times width, 0 where something before it does not fit.
+    pub fn places(&self, value: Value) -> usize {
+        let shape = self.shapes.get(value.0).and_then(|shape| shape.as_deref());
+        shape.map_or(0, |shape| shape.iter().skip(1).product())
+    }
+
     /// The name of a value.
     fn name_of(&self, Value(number): Value) -> &str {
         let inputs = &self.architecture.inputs;
@@ -56,7 +64,8 @@ impl Network {
         }
     }
 
-    fn full_name(&self, name: &str) -> String {
+    /// The full name that a layer or tensor called `name` would have here.
+    pub fn full_name(&self, name: &str) -> String {
         let parts = self.scope.iter().map(String::as_str).chain([name]);
         parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
     }
@@ -110,6 +119,11 @@ impl Network {
         parameters: &[(&str, &str)],
     ) -> Value {
         let name = self.full_name(name);
+        let shapes: Option<Vec<&[usize]>> =
+            inputs.iter().map(|value| self.shapes.get(value.0)?.as_deref()).collect();
+        // What does not fit is told, with its name, when the network is finished.
+        let shape = shapes.and_then(|shapes| operation.output_shape(&shapes).ok());
+        self.shapes.push(shape);
         let inputs = inputs.iter().map(|&value| self.name_of(value).to_owned()).collect();
         let owned = |(role, tensor): &(&str, &str)| ((*role).to_owned(), (*tensor).to_owned());
         let parameters: BTreeMap<_, _> = parameters.iter().map(owned).collect();
@@ -162,20 +176,23 @@ impl Network {
         scale: Scale,
         pad_value: PadValue,
     ) -> Value {
-        let Window { kernel, stride, padding, dilation, groups } = window;
-        let layer = BinaryConvolution {
-            out_channels,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
-            scale,
-            pad_value,
-            bias: false,
-            counts: false,
-        };
+        let layer = one_bit(out_channels, window, scale, pad_value);
         self.operation(name, &[x], Operation::BinaryConvolution(layer))
+    }
+
+    /// Convolution with weights of one bit and zero padding, whose weights go by the given full name.
+    pub fn named_binary_convolution(
+        &mut self,
+        name: &str,
+        x: Value,
+        out_channels: usize,
+        window: Window,
+        scale: Scale,
+        weight: &str,
+    ) -> Value {
+        let layer = one_bit(out_channels, window, scale, PadValue::Zero);
+        let parameters = [("weight", weight)];
+        self.operation_with(name, &[x], Operation::BinaryConvolution(layer), &parameters)
     }
 
     /// Dense layer with bias.
@@ -273,4 +290,25 @@ impl Network {
 fn full_precision(out_channels: usize, window: Window) -> Convolution {
     let Window { kernel, stride, padding, dilation, groups } = window;
     Convolution { out_channels, kernel, stride, padding, dilation, groups, bias: false, clip: None }
+}
+
+fn one_bit(
+    out_channels: usize,
+    window: Window,
+    scale: Scale,
+    pad_value: PadValue,
+) -> BinaryConvolution {
+    let Window { kernel, stride, padding, dilation, groups } = window;
+    BinaryConvolution {
+        out_channels,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+        scale,
+        pad_value,
+        bias: false,
+        counts: false,
+    }
 }

@@ -42,6 +42,7 @@ mod window;
 pub use builder::{Network, Value};
 pub use cost::Cost;
 pub use error::ArchitectureError;
+pub(crate) use json::KEY as GRAPH_KEY;
 pub use operation::{
     AbcConvolution, BinaryConvolution, BinaryLinear, Convolution, HorqConvolution, Operation,
     PadValue, Scale,

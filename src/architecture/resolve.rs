@@ -231,7 +231,7 @@ type Named = (&'static str, Vec<usize>, Role);
 
 impl Operation {
     /// Shape of the result; a message says what does not fit.
-    fn output_shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+    pub(super) fn output_shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let wanted = match self {
             Self::Add {} | Self::Concat { .. } => 1..=usize::MAX,
             Self::Multiply {} => 2..=2,
