@@ -89,6 +89,8 @@ struct Lowering<'a> {
     done: Vec<bool>,
     builder: Builder,
     layers: Vec<LayerReport>,
+    /// For the trace.
+    not_two_valued: Vec<(usize, ValueId)>,
     notes: Notes,
 }
 
@@ -146,6 +148,7 @@ fn attempt(
         done,
         builder: Builder::default(),
         layers: Vec::new(),
+        not_two_valued: Vec::new(),
         notes: Notes::default(),
     };
     if options.f16 {
@@ -160,7 +163,8 @@ fn attempt(
     let mut values = lowering.traced_values();
     let mut program = lowering.builder.program;
     trace::renumber(&mut values, &drop_unread_buffers(&mut program));
-    let trace = Trace { values, signs: Vec::new(), f16: options.f16 };
+    let not_two_valued = lowering.not_two_valued;
+    let trace = Trace { values, signs: Vec::new(), not_two_valued, f16: options.f16 };
     Ok(Conversion { program, report: Report::new(lowering.layers, lowering.notes), trace })
 }
 
