@@ -4,10 +4,12 @@ mod blocks;
 mod drawing;
 mod html;
 mod layer_check;
+mod made_up;
 mod markup;
 mod preprocessing;
 mod remarks;
 mod report;
+mod zeros;
 
 use crate::{
     engine::EngineArguments,
@@ -114,13 +116,14 @@ fn run() -> Result<()> {
     let graph = import(&arguments)?;
     let first_input = graph.inputs.first().and_then(|input| input.shape.get(1..)).unwrap_or(&[]);
     let preprocessing = arguments.preprocessing.resolve(first_input)?;
-    let metadata = Metadata { preprocessing, labels, ..Metadata::default() };
+    let metadata = Metadata { preprocessing: preprocessing.clone(), labels, ..Metadata::default() };
     let options = ConvertOptions { strict: arguments.strict, f16: arguments.f16, metadata };
     // The conversion takes the graph apart.
     let original = arguments.layers.verify_layers.then(|| graph.clone());
     let converted = convert(graph, &options);
-    let Conversion { program, report, trace } = converted.map_err(|error| {
-        Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
+    let Conversion { program, mut report, trace } = converted.map_err(|error| {
+        let message = zeros::refusal(&error, preprocessing.as_ref(), || import(&arguments));
+        Failure::new(Status::Unsupported, format_args!("{}: {message}", arguments.input.display()))
     })?;
     if let Some(path) = &arguments.labels {
         preprocessing::label_count_fits(&program.metadata.labels, &program.outputs)
@@ -146,11 +149,19 @@ fn run() -> Result<()> {
         })?),
         None => None,
     };
+    let zeros_counted_in = zeros::count(
+        &mut report,
+        &trace,
+        &bytes,
+        arguments.verify.as_deref().zip(golden.as_ref()),
+        arguments.layers.input(),
+    );
     let document = Document {
         output: arguments.output.display().to_string(),
         bytes: bytes.len() as u64,
         input_bytes,
         report: &report,
+        zeros_counted_in,
         verification: verification.as_ref(),
         layer_comparison: layers.as_ref(),
     };
