@@ -8,11 +8,13 @@
 //! classes of CIFAR-10). `models/default/README.md` says how it was trained and what it cannot do.
 
 pub mod catalogue;
+mod decouple;
 mod default;
 pub mod families;
 mod random;
 
 pub use catalogue::{Entry, catalogue, find};
+pub use decouple::{DecoupleError, decouple, decouple_weights};
 pub use default::{
     BuildError, DEFAULT_NAME, build_default_model, default_graph, default_metadata, default_model,
 };
