@@ -11,6 +11,7 @@ pub mod catalogue;
 mod decouple;
 mod default;
 pub mod families;
+pub mod names;
 mod random;
 
 pub use catalogue::{Entry, catalogue, find};

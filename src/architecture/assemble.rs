@@ -8,8 +8,8 @@ use super::{
     ResolvedLayer, Scale, Weights, Window, quantise,
 };
 use crate::graph::{
-    BinaryOp, ConvAttributes, DataType, Graph, Op, PoolAttributes, ReduceKind, Tensor, UnaryOp,
-    ValueId,
+    BinaryOp, Block, ConvAttributes, DataType, Graph, Op, PoolAttributes, ReduceKind, Tensor,
+    UnaryOp, ValueId,
 };
 
 impl Resolved<'_> {
@@ -43,6 +43,14 @@ impl Resolved<'_> {
         }
         assembler.graph.outputs =
             self.outputs.iter().map(|&value| assembler.values[value]).collect();
+        let blocks = self.architecture.blocks.iter().zip(&self.blocks);
+        assembler.graph.blocks = blocks
+            .map(|(block, &[input, output])| Block {
+                name: block.name.clone(),
+                input: assembler.values[input],
+                output: assembler.values[output],
+            })
+            .collect();
         assembler.graph
     }
 }
@@ -159,7 +167,7 @@ impl LayerAssembler<'_, '_> {
             Operation::Multiply {} => self.product(),
             Operation::Concat { axis } => {
                 let axis = *axis as i64 + 1;
-                self.result(Op::Concat { axis }, self.inputs)
+                self.result(Op::Concat { axis }, &self.inputs.to_vec())
             }
             Operation::Duplicate {} => self.result(Op::Concat { axis: 1 }, &[x, x]),
             Operation::HalfMean {} => {
