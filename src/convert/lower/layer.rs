@@ -207,12 +207,27 @@ impl Lowering<'_> {
         let count = graph_weights.len();
         let signs = self.demand.sign_weights.remove(&index);
         let binary_weights = signs.is_some();
+        if let Some(signs) = &signs
+            && signs.scales.iter().any(|&s| s != 1.0)
+        {
+            tail.push(ChannelOp::Multiply(signs.scales.clone()));
+        }
+        tail.extend(layer.tail.iter().cloned());
+        let mut ops: Vec<PendingOp> = tail.into_iter().map(PendingOp::Channel).collect();
+        self.done[index] = true;
+        let running = Running {
+            value: node.output(),
+            view: layer.view.clone(),
+            size: layer.output,
+            stored: None,
+        };
+        self.grow(running, &mut ops)?;
         let (data, bytes) = match signs {
-            Some(signs) => {
-                if signs.scales.iter().any(|&s| s != 1.0) {
-                    tail.push(ChannelOp::Multiply(signs.scales.clone()));
-                }
-                let words = pack(layer.order.iter().map(|&at| signs.signs[at]));
+            Some(mut signs) => {
+                signs.signs = layer.order.iter().map(|&at| signs.signs[at]).collect();
+                make_first_scales_positive(&mut signs, &mut ops);
+                turn_comparisons_up(&mut signs, &mut ops);
+                let words = pack(signs.signs.iter().copied());
                 let bytes = words.len() * 8;
                 (TensorData::Bits(words), bytes)
             }
@@ -227,18 +242,8 @@ impl Lowering<'_> {
                 }
             }
         };
-        tail.extend(layer.tail.iter().cloned());
         let shape = weight_shape(&layer.geometry);
         let weights = self.builder.tensor(&format!("{}.weight", node.name), shape, data);
-        let mut ops: Vec<PendingOp> = tail.into_iter().map(PendingOp::Channel).collect();
-        self.done[index] = true;
-        let running = Running {
-            value: node.output(),
-            view: layer.view.clone(),
-            size: layer.output,
-            stored: None,
-        };
-        self.grow(running, &mut ops)?;
         let reason = self.demand.reasons.remove(&index);
         self.report(
             index,
@@ -330,7 +335,7 @@ impl Lowering<'_> {
                     scale_before_shift(&mut ops);
                 }
                 if plain {
-                    make_first_scale_positive(&mut weights, &mut ops);
+                    make_first_scales_positive(&mut weights, &mut ops);
                 }
                 ThresholdOrFloat::Float(ops)
             }
@@ -390,6 +395,7 @@ impl Lowering<'_> {
         let mut thresholds = Vec::with_capacity(channels);
         let mut pool_flip = vec![false; channels];
         let mut negated = vec![false; channels];
+        let mut idle = vec![false; channels];
         let mut reaches_zero = false;
         for channel in 0..channels {
             let Some(found) = integer_threshold(&whole, path.to_step.comparison, lattice, channel)
@@ -408,6 +414,7 @@ impl Lowering<'_> {
             if path.pools.is_empty() || constant {
                 // `v <= at` is `-v >= -at`: flipping the weights makes the comparison "at least".
                 negated[channel] = decreasing;
+                idle[channel] = constant;
                 thresholds.push(if decreasing { -at } else { at });
                 continue;
             }
@@ -434,6 +441,7 @@ impl Lowering<'_> {
             }
         }
         negate_filters(weights, &negated);
+        forget_filters(weights, &idle);
         if reaches_zero {
             self.note_ambiguous_sign(path.to_step.result);
         }
@@ -671,6 +679,17 @@ fn lattice(geometry: &ConvGeometry, pending: &PendingBinary) -> Lattice {
     Lattice { low: -products, high: products, step: if fixed_parity { 2 } else { 1 } }
 }
 
+/// Gives the filters of channels whose outcome does not depend on them one form, whichever form the
+/// network was exported in.
+fn forget_filters(weights: &mut BinaryWeights, idle: &[bool]) {
+    let per_filter = weights.signs.len() / idle.len().max(1);
+    for (filter, &idle) in weights.signs.chunks_mut(per_filter.max(1)).zip(idle) {
+        if idle {
+            filter.fill(true);
+        }
+    }
+}
+
 /// Negates the filters of the given channels: their accumulators change sign.
 fn negate_filters(weights: &mut BinaryWeights, negated: &[bool]) {
     let per_filter = weights.signs.len() / negated.len().max(1);
@@ -699,22 +718,44 @@ fn scale_before_shift(ops: &mut [PendingOp]) {
     (*first, *second) = (ChannelOp::Multiply(scale.clone()), ChannelOp::Add(scaled));
 }
 
-/// Where the first thing done to the accumulators is a scale, makes it positive by negating filters:
-/// `a * v` is `(-a) * (-v)` to the bit. So a network gives the same bits whether its batch
-/// normalisation was folded into the weights by the exporter or not.
-pub(super) fn make_first_scale_positive(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
-    let Some(PendingOp::Channel(ChannelOp::Multiply(scale))) = ops.first_mut() else { return };
+/// Makes the scales that the accumulators are first multiplied by positive, by negating filters where their
+/// product is negative: `b * (a * v)` is `|b| * (|a| * -v)` then, to the bit. So a network gives the same
+/// weights and the same bits whether its batch normalisation was folded into the weights by the exporter or
+/// not.
+pub(super) fn make_first_scales_positive(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
     let channels = weights.scales.len();
-    if scale.len() == 1 {
-        *scale = vec![scale[0]; channels];
-    }
-    let negated: Vec<bool> = scale.iter().map(|&s| s < 0.0).collect();
-    for (scale, &negate) in scale.iter_mut().zip(&negated) {
-        if negate {
-            *scale = -*scale;
+    let mut negated = vec![false; channels];
+    for op in ops {
+        let PendingOp::Channel(ChannelOp::Multiply(scale)) = op else { break };
+        if scale.len() == 1 {
+            *scale = vec![scale[0]; channels];
+        }
+        for (scale, negated) in scale.iter_mut().zip(&mut negated) {
+            *negated ^= *scale < 0.0;
+            *scale = scale.abs();
         }
     }
     negate_filters(weights, &negated);
+}
+
+/// Where sums are only compared, makes every comparison "at least" by negating filters: `v < t` is
+/// `-v >= t'`, `t'` the float next above `-t`.
+fn turn_comparisons_up(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
+    let [PendingOp::StoreBits { thresholds, flip, .. }] = ops else { return };
+    let channels = weights.scales.len();
+    if flip.len() != channels {
+        return;
+    }
+    if let [threshold] = **thresholds {
+        *thresholds = vec![threshold; channels];
+    }
+    for (threshold, &flip) in thresholds.iter_mut().zip(&*flip) {
+        if flip {
+            *threshold = (-*threshold).next_up();
+        }
+    }
+    negate_filters(weights, flip);
+    flip.fill(false);
 }
 
 /// What a report says of an epilogue's outputs.
@@ -774,15 +815,34 @@ mod tests {
     }
 
     #[test]
-    fn the_first_scale_becomes_positive_with_its_filters() {
+    fn comparisons_are_turned_up() {
         let mut weights = BinaryWeights {
             signs: vec![true, false, true, true],
             scales: vec![1.0; 2],
             centres: vec![0.0; 2],
         };
-        let mut ops = [channel(ChannelOp::Multiply(vec![2.0, -3.0]))];
-        make_first_scale_positive(&mut weights, &mut ops);
+        let output = BufferId(0);
+        let mut ops =
+            [PendingOp::StoreBits { thresholds: vec![1.5, -2.0], flip: vec![false, true], output }];
+        turn_comparisons_up(&mut weights, &mut ops);
         assert_eq!(weights.signs, [true, false, false, false]);
-        assert_eq!(ops[0], channel(ChannelOp::Multiply(vec![2.0, 3.0])));
+        // v < -2 where -v > 2, that is from the float after 2 on.
+        let thresholds = vec![1.5, 2.0_f32.next_up()];
+        assert_eq!(ops[0], PendingOp::StoreBits { thresholds, flip: vec![false; 2], output });
+    }
+
+    #[test]
+    fn the_first_scales_become_positive_with_their_filters() {
+        let mut weights = BinaryWeights {
+            signs: vec![true, false, true, true],
+            scales: vec![1.0; 2],
+            centres: vec![0.0; 2],
+        };
+        let scales = [vec![2.0, 3.0], vec![-1.0, -1.0], vec![-4.0, 5.0]];
+        let mut ops = scales.map(|scale| channel(ChannelOp::Multiply(scale)));
+        make_first_scales_positive(&mut weights, &mut ops);
+        assert_eq!(weights.signs, [true, false, false, false]);
+        let scales = [vec![2.0, 3.0], vec![1.0, 1.0], vec![4.0, 5.0]];
+        assert_eq!(ops, scales.map(|scale| channel(ChannelOp::Multiply(scale))));
     }
 }
