@@ -19,7 +19,7 @@ pub struct Layer {
     pub input_shape: [usize; 3],
     /// Height, width and channels of the first map that it writes.
     pub output_shape: [usize; 3],
-    /// What it writes: `bits`, `f32`, or both as `f32+bits`.
+    /// What it writes: `bits`, `i16`, `f32`, or `f32+bits`.
     pub output: String,
     /// Bytes of its constants in the file.
     pub bytes: u64,
@@ -48,9 +48,11 @@ pub fn layers(program: &Program) -> Vec<Layer> {
                 [height, width, channels]
             };
             let has = |kind| parts.writes.iter().any(|id| program.buffer(*id).kind == kind);
+            // Integers are never written together with others.
             let output = match (has(BufferKind::F32), has(BufferKind::Bits)) {
                 (true, true) => "f32+bits",
                 (false, true) => "bits",
+                _ if has(BufferKind::I16) => "i16",
                 _ => "f32",
             };
             let bytes = parts.tensors.iter().map(|id| program.tensor(*id).byte_len() as u64).sum();
@@ -102,6 +104,7 @@ pub fn kind_name(kind: &StepKind) -> &'static str {
         StepKind::AveragePool { .. } => "average_pool",
         StepKind::MaxPoolBits { .. } => "max_pool_bits",
         StepKind::ReduceChannels { .. } => "reduce_channels",
+        StepKind::Threshold { .. } => "threshold",
         StepKind::Concat { .. } => "concat",
         StepKind::Gather { .. } => "gather",
         StepKind::Pad { .. } => "pad",
@@ -167,6 +170,7 @@ impl<'a> Parts<'a> {
                         parts.writes.push(*output);
                     }
                     BinaryOutput::Float(epilogue) => parts.epilogue(epilogue),
+                    BinaryOutput::Integers { output } => parts.writes.push(*output),
                 }
             }
             StepKind::FloatConv { conv, epilogue } => {
@@ -191,6 +195,11 @@ impl<'a> Parts<'a> {
             | StepKind::Pad { input, output, .. }
             | StepKind::Softmax { input, output, .. } => {
                 parts.reads.push(*input);
+                parts.writes.push(*output);
+            }
+            StepKind::Threshold { inputs, floats, integers, flip, output } => {
+                parts.reads.extend(inputs);
+                parts.tensors.extend([floats, integers, flip].into_iter().flatten());
                 parts.writes.push(*output);
             }
             StepKind::Concat { inputs, output } => {

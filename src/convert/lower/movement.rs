@@ -529,7 +529,9 @@ pub(super) fn reads(kind: &StepKind, buffer: BufferId) -> bool {
         | StepKind::ReduceChannels { input, epilogue, .. } => {
             *input == buffer || in_epilogue(epilogue)
         }
-        StepKind::Concat { inputs, .. } => inputs.contains(&buffer),
+        StepKind::Concat { inputs, .. } | StepKind::Threshold { inputs, .. } => {
+            inputs.contains(&buffer)
+        }
         StepKind::MaxPoolBits { input, .. }
         | StepKind::Gather { input, .. }
         | StepKind::Pad { input, .. }
@@ -554,7 +556,9 @@ pub(super) fn for_each_buffer(kind: &mut StepKind, visit: &mut impl FnMut(&mut B
         StepKind::BinaryConv { conv, output } => {
             visit(&mut conv.input);
             match output {
-                BinaryOutput::Threshold { output, .. } => visit(output),
+                BinaryOutput::Threshold { output, .. } | BinaryOutput::Integers { output } => {
+                    visit(output);
+                }
                 BinaryOutput::Float(ops) => epilogue(ops, visit),
             }
         }
@@ -569,7 +573,7 @@ pub(super) fn for_each_buffer(kind: &mut StepKind, visit: &mut impl FnMut(&mut B
             visit(input);
             epilogue(ops, visit);
         }
-        StepKind::Concat { inputs, output } => {
+        StepKind::Concat { inputs, output } | StepKind::Threshold { inputs, output, .. } => {
             inputs.iter_mut().for_each(&mut *visit);
             visit(output);
         }

@@ -51,12 +51,15 @@ pub(super) fn renumber(traced: &mut Vec<TracedValue>, buffers: &[Option<BufferId
             let new = buffers.get(id.index()).copied().flatten();
             new.map(|new| *id = new).is_some()
         };
-        let planes_are_there = match &mut traced.elements {
+        let all_are_there = match &mut traced.elements {
             Elements::Planes(planes) => {
                 planes.iter_mut().all(|plane| renumbered(&mut plane.buffer))
             }
+            Elements::Segments(segments) => {
+                segments.iter_mut().all(|segment| renumbered(&mut segment.buffer))
+            }
             Elements::F32 | Elements::Bits { .. } => true,
         };
-        planes_are_there && renumbered(&mut traced.buffer)
+        all_are_there && renumbered(&mut traced.buffer)
     });
 }
