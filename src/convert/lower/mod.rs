@@ -13,6 +13,7 @@ mod layer;
 mod movement;
 mod planes;
 mod pool;
+mod segments;
 mod trace;
 
 use std::collections::{HashMap, HashSet};
@@ -34,6 +35,7 @@ use crate::{
 use builder::Builder;
 use demand::Demand;
 use fallback::{FloatLayers, MOST_ATTEMPTS, add_readers};
+use segments::SegmentsPlace;
 
 pub(super) use demand::is_structural;
 
@@ -83,6 +85,7 @@ struct Lowering<'a> {
     consumers: Vec<Vec<(usize, usize)>>,
     demand: Demand,
     floats: Vec<Option<FloatPlace>>,
+    segments: Vec<Option<SegmentsPlace>>,
     bits: Vec<Option<BitsPlace>>,
     /// Digits of codes, highest first, by the value whose code they are.
     code_places: HashMap<ValueId, Vec<(BitsPlace, Levels)>>,
@@ -141,6 +144,7 @@ fn attempt(
         consumers,
         demand,
         floats: vec![None; graph.values.len()],
+        segments: vec![None; graph.values.len()],
         bits: vec![None; graph.values.len()],
         code_places: HashMap::new(),
         done,
@@ -435,6 +439,9 @@ impl<'a> Lowering<'a> {
             return Ok(());
         }
         let node = self.node(index);
+        if !matches!(node.op, Op::Concat { .. }) {
+            node.inputs.iter().flatten().for_each(|&input| self.join_segments(input, &node.name));
+        }
         if demand::layer_kind(self.graph, node).is_some() {
             return self.lower_layer(index);
         }
@@ -459,6 +466,7 @@ impl<'a> Lowering<'a> {
             let name = self.graph.value_name(output).to_owned();
             let shape = self.shape(output).to_vec();
             let elements: usize = shape.iter().product();
+            self.join_segments(output, &name);
             let Some(place) = self.floats[output.index()].clone() else {
                 return Err(ConvertError::Node {
                     node: name,

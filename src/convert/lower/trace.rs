@@ -1,8 +1,8 @@
 //! Where the values of the graph ended up.
 
-use super::{BitsPlace, FloatPlace, Levels, Lowering};
+use super::{BitsPlace, FloatPlace, Levels, Lowering, segments::PlacedSegment};
 use crate::{
-    convert::trace::{Elements, Plane, TracedValue},
+    convert::trace::{Elements, Plane, Segment, TracedValue},
     graph::ValueId,
     program::BufferId,
 };
@@ -17,6 +17,18 @@ impl Lowering<'_> {
             if let Some(FloatPlace { buffer, view }) = &self.floats[index] {
                 let (dims, strides) = view.gather();
                 let (buffer, elements) = (*buffer, Elements::F32);
+                traced.push(TracedValue { value, buffer, dims, strides, elements, pads: [0; 4] });
+            }
+            if let Some(place) = &self.segments[index]
+                && let Some(last) = place.segments.last()
+            {
+                let (dims, strides) = place.view.gather();
+                let segment = |segment: &PlacedSegment| Segment {
+                    buffer: segment.buffer,
+                    channels: segment.values.channels,
+                };
+                let elements = Elements::Segments(place.segments.iter().map(segment).collect());
+                let buffer = last.buffer;
                 traced.push(TracedValue { value, buffer, dims, strides, elements, pads: [0; 4] });
             }
             if let (Some(BitsPlace { buffer, view, padding }), Some(levels)) =
