@@ -49,6 +49,7 @@
 //! A [`Model`] is `Send + Sync` and cheap to clone. A [`Session`] runs one call at a time; a server
 //! makes one per worker, and they share the packed weights.
 
+pub mod architecture;
 pub mod compare;
 pub mod convert;
 mod error;

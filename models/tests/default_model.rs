@@ -1,10 +1,10 @@
 //! The default model is the network that its card describes.
 
 use bnn::graph::{Graph, Op, Tensor};
+use bnn::import::safetensors::{WeightsError, WeightsFile};
 use bnn::{Model, SessionOptions, reference};
-use bnn_models::{
-    ModelError, ResNetE18, build_default_model, default_graph, default_metadata, default_model,
-};
+use bnn_models::families::SmallResNetE;
+use bnn_models::{build_default_model, default_graph, default_metadata, default_model};
 use safetensors::SafeTensors;
 
 fn count(graph: &Graph, matches: impl Fn(&Op) -> bool) -> usize {
@@ -57,9 +57,12 @@ fn metadata_names_the_ten_classes() {
 #[test]
 fn another_size_names_every_tensor_that_differs() {
     let weights = include_bytes!("../default/resnete18-w32-cifar10.safetensors");
-    let wider = ResNetE18 { width: 32, classes: 11, input: [32, 32] };
-    let error = wider.build("wider", weights).unwrap_err();
-    let ModelError::Tensors { problems, .. } = &error else { panic!("{error}") };
+    let wider = SmallResNetE { width: 32, classes: 11, input: [32, 32] };
+    let wider = wider.architecture("wider").unwrap();
+    let file = WeightsFile::parse(weights).unwrap();
+    let read = file.weights(&wider.resolve().unwrap(), |name| Some(name.to_owned()));
+    let error = read.unwrap_err();
+    let WeightsError::Tensors { problems, .. } = &error else { panic!("{error}") };
     assert_eq!(problems.len(), 2);
     assert_eq!(
         error.to_string(),

@@ -1,0 +1,222 @@
+//! BinaryNet (BNN): its ConvNet, AlexNet and ResNet-18; the ConvNet also as Hyper-BinaryNet runs it.
+
+use super::hyper_binary_net::depth_preserving_convolution;
+use super::parts::{Task, residual_blocks};
+use bnn::architecture::{
+    Architecture, ArchitectureError, Network, Operation, Scale, Value, Window,
+};
+
+/// BinaryNet's ConvNet for CIFAR-10, "VGG-small" (Courbariaux et al. 2016, section 2.1.2).
+///
+/// ```text
+/// 2x128C3 - MP2 - 2x256C3 - MP2 - 2x512C3 - MP2 - 1024 FC - 1024 FC - classes
+/// each  conv3x3 -> (max pool 2x2) -> BatchNorm -> sign
+/// ```
+///
+/// In the paper the first layer has weights ±1 on the pixels themselves and the last one is binary with a BatchNorm without
+/// gamma and beta; later papers keep both in full precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvNet {
+    /// Factor of the convolutions' channels (BinaryNet.pytorch triples them).
+    pub width_factor: usize,
+    /// What stands before each inner layer.
+    pub activations: ConvNetActivations,
+    /// Whether the first layer's weights are binary.
+    pub binary_first: bool,
+    /// Whether the last layer is binary.
+    pub binary_last: bool,
+    /// Pictures and classes.
+    pub task: Task,
+}
+
+/// Inner layers of a [`ConvNet`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConvNetActivations {
+    /// Sign, binary convolution.
+    Binary,
+    /// Hyper-BinaryNet's convolution with one channel in full precision.
+    DepthPreserving,
+    /// PReLU, convolution of real numbers with weights ±1 (1/32).
+    Real,
+}
+
+impl ConvNet {
+    /// As in the paper.
+    pub const BINARY_NET: Self = Self {
+        width_factor: 1,
+        activations: ConvNetActivations::Binary,
+        binary_first: true,
+        binary_last: true,
+        task: Task::CIFAR10,
+    };
+
+    /// The network.
+    ///
+    /// # Errors
+    /// If the picture is smaller than 8x8.
+    pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
+        let mut net = self.task.network(name);
+        let mut row = Row { next: 0 };
+        let window = Window::square(3).padding(1);
+        let width = 128 * self.width_factor;
+        let mut x = net.input();
+        x = if self.binary_first {
+            net.binary_convolution(&row.name(), x, width, window, Scale::None)
+        } else {
+            net.convolution(&row.name(), x, width, window)
+        };
+        x = net.batch_normalization(&row.name(), x);
+        for (width, pooled) in [(128, true), (256, false), (256, true), (512, false), (512, true)] {
+            let width = width * self.width_factor;
+            if self.activations == ConvNetActivations::DepthPreserving {
+                x = net.block(row.name(), x, |net, x| {
+                    depth_preserving_convolution(net, x, width, window)
+                });
+            } else {
+                x = self.activation(&mut net, &row.name(), x);
+                x = net.binary_convolution(&row.name(), x, width, window, Scale::None);
+            }
+            if pooled {
+                x = net.max_pool(&row.name(), x, Window::square(2).stride(2));
+            }
+            x = net.batch_normalization(&row.name(), x);
+        }
+        x = self.activation(&mut net, &row.name(), x);
+        x = net.operation(&row.name(), &[x], Operation::Flatten {});
+        x = net.binary_linear(&row.name(), x, 1024);
+        x = net.batch_normalization(&row.name(), x);
+        x = self.activation(&mut net, &row.name(), x);
+        x = net.binary_linear(&row.name(), x, 1024);
+        x = net.batch_normalization(&row.name(), x);
+        let logits = if self.binary_last {
+            x = self.activation(&mut net, &row.name(), x);
+            x = net.binary_linear(&row.name(), x, self.task.classes);
+            let norm = Operation::BatchNormalization { epsilon: 1e-5, scale: false, shift: false };
+            net.operation(&row.name(), &[x], norm)
+        } else {
+            x = net.relu(&row.name(), x);
+            net.linear(&row.name(), x, self.task.classes)
+        };
+        net.finish([logits])
+    }
+
+    /// PReLU has one slope for all channels here.
+    fn activation(&self, net: &mut Network, name: &str, x: Value) -> Value {
+        match self.activations {
+            ConvNetActivations::Real => {
+                net.operation(name, &[x], Operation::Prelu { per_channel: false })
+            }
+            ConvNetActivations::Binary | ConvNetActivations::DepthPreserving => net.sign(name, x),
+        }
+    }
+}
+
+/// Names of modules in a row: their numbers.
+struct Row {
+    next: usize,
+}
+
+impl Row {
+    fn name(&mut self) -> String {
+        self.next += 1;
+        (self.next - 1).to_string()
+    }
+}
+
+/// BinaryNet's AlexNet: 64 - 192 - 384 - 384 - 256 - 4096 - 4096 - classes, every weight binary; sign before every
+/// layer but the first, conv -> (max pool 3x3/2) -> BatchNorm, and a BatchNorm after the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BinaryAlexNet {
+    /// Pictures and classes.
+    pub task: Task,
+}
+
+impl BinaryAlexNet {
+    /// The network.
+    ///
+    /// # Errors
+    /// If the picture is smaller than the network's windows.
+    pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
+        let mut net = self.task.network(name);
+        let mut row = Row { next: 0 };
+        let mut x = net.input();
+        let layers = [
+            (64, Window::square(11).stride(4).padding(2), true),
+            (192, Window::square(5).padding(2), true),
+            (384, Window::square(3).padding(1), false),
+            (384, Window::square(3).padding(1), false),
+            (256, Window::square(3).padding(1), true),
+        ];
+        for (index, (width, window, pooled)) in layers.into_iter().enumerate() {
+            if index > 0 {
+                x = net.sign(&row.name(), x);
+            }
+            x = net.binary_convolution(&row.name(), x, width, window, Scale::None);
+            if pooled {
+                x = net.max_pool(&row.name(), x, Window::square(3).stride(2));
+            }
+            x = net.batch_normalization(&row.name(), x);
+        }
+        x = net.operation(&row.name(), &[x], Operation::Flatten {});
+        for width in [4096, 4096, self.task.classes] {
+            x = net.sign(&row.name(), x);
+            x = net.binary_linear(&row.name(), x, width);
+            x = net.batch_normalization(&row.name(), x);
+        }
+        net.finish([x])
+    }
+}
+
+/// BinaryNet's ResNet-18, blocks of two convolutions.
+///
+/// ```text
+/// stem     conv -> (max pool 3x3/2) -> BatchNorm -> hardtanh
+/// block    o = hardtanh(BatchNorm(bconv(sign(x)))),  y = hardtanh(BatchNorm(bconv(sign(o)) + shortcut(x)))
+/// shortcut x, or sign -> bconv1x1/2 -> BatchNorm where the shape changes
+/// head     mean -> dense
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BinaryResNet18 {
+    /// Channels of the first stage.
+    pub width: usize,
+    /// Pictures, classes and stem.
+    pub task: Task,
+}
+
+impl BinaryResNet18 {
+    /// The network.
+    ///
+    /// # Errors
+    /// If the picture is too small.
+    pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
+        let mut net = self.task.network(name);
+        let mut x = net.input();
+        x = net.convolution("conv1", x, self.width, self.task.stem.window());
+        x = self.task.stem.pool(&mut net, "pool", x);
+        x = net.batch_normalization("bn1", x);
+        x = net.hardtanh("hardtanh", x);
+        for (index, block) in residual_blocks([2; 4], self.width).enumerate() {
+            x = net.block(format!("layers.{index}"), x, |net, x| {
+                let window = Window::square(3).padding(1);
+                let first = window.stride(block.stride());
+                let y = net.sign("s1", x);
+                let y = net.binary_convolution("c1", y, block.width, first, Scale::None);
+                let y = net.batch_normalization("b1", y);
+                let y = net.hardtanh("h1", y);
+                let y = net.sign("s2", y);
+                let y = net.binary_convolution("c2", y, block.width, window, Scale::None);
+                let shortcut = if block.shrinks {
+                    net.scope("down", |net| super::parts::binary_shortcut(net, x, block.width))
+                } else {
+                    x
+                };
+                let y = net.add("add", &[y, shortcut]);
+                let y = net.batch_normalization("b2", y);
+                net.hardtanh("h2", y)
+            });
+        }
+        x = net.global_average("mean", x);
+        let logits = net.linear("fc", x, self.task.classes);
+        net.finish([logits])
+    }
+}

@@ -1,0 +1,142 @@
+//! Parts that the families share.
+
+use bnn::architecture::{Network, Scale, Value, Window};
+
+/// The data set a network is made for: size of its pictures, number of classes, and its first layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    /// Height and width of a picture.
+    pub input: [usize; 2],
+    /// Number of classes.
+    pub classes: usize,
+    /// First layers.
+    pub stem: Stem,
+}
+
+/// First layers of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stem {
+    /// For small pictures: convolution 3x3, at every pixel.
+    Small,
+    /// For large pictures: convolution 7x7 with stride 2, max pool 3x3 with stride 2.
+    Large,
+}
+
+impl Task {
+    /// ImageNet: 224x224, 1000 classes.
+    pub const IMAGENET: Self = Self { input: [224, 224], classes: 1000, stem: Stem::Large };
+    /// CIFAR-10: 32x32, 10 classes.
+    pub const CIFAR10: Self = Self { input: [32, 32], classes: 10, stem: Stem::Small };
+    /// CIFAR-100: 32x32, 100 classes.
+    pub const CIFAR100: Self = Self { input: [32, 32], classes: 100, stem: Stem::Small };
+    /// Pascal VOC in the resolution of SSD512, 20 classes.
+    pub const VOC512: Self = Self { input: [512, 512], classes: 20, stem: Stem::Large };
+
+    /// An empty network for colour pictures of that size.
+    pub(crate) fn network(&self, name: &str) -> Network {
+        let [height, width] = self.input;
+        Network::new(name, [3, height, width])
+    }
+}
+
+impl Stem {
+    /// Window of the first convolution.
+    pub(crate) fn window(self) -> Window {
+        match self {
+            Self::Small => Window::square(3).padding(1),
+            Self::Large => Window::square(7).stride(2).padding(3),
+        }
+    }
+
+    /// Max pool 3x3 with stride 2 for large pictures, nothing for small ones.
+    pub(crate) fn pool(self, net: &mut Network, name: &str, x: Value) -> Value {
+        match self {
+            Self::Small => x,
+            Self::Large => net.max_pool(name, x, Window::square(3).stride(2).padding(1)),
+        }
+    }
+}
+
+/// Stem as an unnamed sequence of modules, `stem.0`, `stem.1`, ...: convolution; for large pictures also
+/// BatchNorm, ReLU and max pool (BinaryDenseNet, ResNetE, XNOR-Net).
+pub(crate) fn rectified_stem(net: &mut Network, stem: Stem, x: Value, width: usize) -> Value {
+    net.scope("stem", |net| {
+        let x = net.convolution("0", x, width, stem.window());
+        if stem == Stem::Small {
+            return x;
+        }
+        let x = net.batch_normalization("1", x);
+        let x = net.relu("2", x);
+        stem.pool(net, "3", x)
+    })
+}
+
+/// Stem `stem.0`, `stem.1`: convolution and BatchNorm, for large pictures a max pool, no ReLU (IGP-ResNet,
+/// Hyper-BinaryNet).
+pub(crate) fn plain_stem(net: &mut Network, stem: Stem, x: Value, width: usize) -> Value {
+    net.scope("stem", |net| {
+        let x = net.convolution("0", x, width, stem.window());
+        let x = net.batch_normalization("1", x);
+        stem.pool(net, "2", x)
+    })
+}
+
+/// Shortcut where the shape changes, in full precision: mean over 2x2, convolution 1x1, BatchNorm.
+pub(crate) fn pooled_shortcut(net: &mut Network, x: Value, out_channels: usize) -> Value {
+    let x = net.halve("0", x);
+    let x = net.convolution("1", x, out_channels, Window::square(1));
+    net.batch_normalization("2", x)
+}
+
+/// Shortcut where the shape changes, binary: sign, convolution 1x1 with stride 2, BatchNorm.
+pub(crate) fn binary_shortcut(net: &mut Network, x: Value, out_channels: usize) -> Value {
+    let x = net.sign("0", x);
+    let x = net.binary_convolution("1", x, out_channels, Window::square(1).stride(2), Scale::None);
+    net.batch_normalization("2", x)
+}
+
+/// Mean over the map and a dense layer `head.fc`.
+pub(crate) fn head(net: &mut Network, x: Value, classes: usize) -> Value {
+    net.scope("head", |net| {
+        let x = net.global_average("mean", x);
+        net.linear("fc", x, classes)
+    })
+}
+
+/// Width of a stage and whether a block is the first of it and changes the shape: the four stages of a
+/// ResNet, each half as large and twice as wide as the one before.
+pub(crate) fn residual_blocks(
+    blocks: [usize; 4],
+    width: usize,
+) -> impl Iterator<Item = ResidualBlock> {
+    let stages = blocks.into_iter().enumerate();
+    let all = stages.flat_map(move |(stage, count)| {
+        (0..count).map(move |index| ResidualBlock {
+            stage,
+            index,
+            width: width << stage,
+            shrinks: stage > 0 && index == 0,
+        })
+    });
+    all
+}
+
+/// One block of [`residual_blocks`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResidualBlock {
+    /// Its stage, from 0.
+    pub(crate) stage: usize,
+    /// Its place in the stage, from 0.
+    pub(crate) index: usize,
+    /// Channels of the stage.
+    pub(crate) width: usize,
+    /// Whether it halves the map and doubles the channels.
+    pub(crate) shrinks: bool,
+}
+
+impl ResidualBlock {
+    /// 2 where the map is halved.
+    pub(crate) fn stride(&self) -> usize {
+        if self.shrinks { 2 } else { 1 }
+    }
+}

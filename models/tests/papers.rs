@@ -1,0 +1,91 @@
+//! The catalogue's networks cost what the reference counts say.
+
+use bnn_models::catalogue;
+use serde_json::Value;
+
+/// The reference counts, which lie beside the checkout; nothing, with a message, where they do not.
+fn reference() -> Option<Vec<Value>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/architectures.json");
+    let text = std::fs::read_to_string(path).ok();
+    if text.is_none() {
+        eprintln!("skipped: architectures.json is not there");
+    }
+    text.map(|text| serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn every_network_can_be_built_and_written_down() {
+    for entry in catalogue() {
+        let architecture = entry.architecture().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(architecture.name, entry.name);
+        let text = architecture.to_json();
+        let again = bnn::architecture::Architecture::from_json(&text);
+        assert_eq!(again.unwrap_or_else(|error| panic!("{}: {error}", entry.name)), architecture);
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let mut names: Vec<_> = catalogue().iter().map(|entry| entry.name).collect();
+    names.sort();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn costs_are_those_of_the_reference_models() {
+    let Some(rows) = reference() else { return };
+    assert_eq!(rows.len(), 87);
+    let mut faults = Vec::new();
+    for row in &rows {
+        let name = row["name"].as_str().unwrap();
+        let Some(entry) = bnn_models::find(name) else {
+            faults.push(format!("{name} is missing"));
+            continue;
+        };
+        let cost = entry.architecture().unwrap().resolve().unwrap().cost();
+        let computed = &row["computed"];
+        for (key, found) in [
+            ("params", cost.params),
+            ("fp_weights", cost.fp_weights),
+            ("binary_weights", cost.binary_weights),
+            ("fp_macs", cost.fp_macs),
+            ("binary_macs", cost.binary_macs),
+            ("fp_bias", cost.fp_biases),
+            ("binary_layers", cost.binary_layers),
+        ] {
+            if computed[key].as_u64() != Some(found) {
+                faults.push(format!("{name}: {key} {found}, expected {}", computed[key]));
+            }
+        }
+        for (key, found, tolerance) in [
+            ("storage_mbit", cost.storage_mbit(), 1e-4),
+            ("size_mib", cost.size_mib(), 1e-4),
+            ("flops_div64", cost.flops(), 0.51),
+            ("runtime_memory_mb", cost.runtime_memory_mb(), 0.01),
+        ] {
+            let Some(expected) = computed[key].as_f64() else { continue };
+            if (found - expected).abs() > tolerance {
+                faults.push(format!("{name}: {key} {found}, expected {expected}"));
+            }
+        }
+        let printed = &row["paper_numbers"];
+        for (key, figure) in [
+            ("mbit", entry.figures.storage_mbit),
+            ("flops", entry.figures.flops),
+            ("mem", entry.figures.memory_mb),
+            ("size_mib", entry.figures.size_mib),
+        ] {
+            if printed[key].as_f64() != figure {
+                faults
+                    .push(format!("{name}: the paper's {key} is {}, not {figure:?}", printed[key]));
+            }
+        }
+        let (paper, data) = (row["paper"].as_str(), row["dataset"].as_str());
+        if (paper, data) != (Some(entry.paper.name()), Some(entry.data.name())) {
+            faults.push(format!("{name}: it is from {paper:?} for {data:?}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
