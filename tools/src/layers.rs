@@ -229,7 +229,7 @@ impl<'a> Parts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bnn::program::{FloatConv, Step, Tensor, TensorData};
+    use bnn::program::{Alphabet, BinaryConv, FloatConv, PadValue, Step, Tensor, TensorData};
 
     #[test]
     fn convolutions_are_counted() {
@@ -286,5 +286,69 @@ mod tests {
             }]
         );
         assert_eq!(total_macs(&layers), Macs { float: 324, binary: 0 });
+    }
+    #[test]
+    fn integers_are_told_from_floats() {
+        let map = |channels, kind| Buffer { kind, height: 2, width: 2, channels };
+        let tensor = |name: &str, data: TensorData, length| Tensor {
+            name: name.into(),
+            shape: vec![length],
+            data,
+        };
+        let geometry = ConvGeometry {
+            in_channels: 4,
+            out_channels: 3,
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [0; 4],
+            groups: 1,
+        };
+        let conv = BinaryConv {
+            input: BufferId(0),
+            geometry,
+            pad: PadValue::Zero,
+            alphabet: Alphabet::PlusMinus,
+            weights: TensorId(0),
+            affine: None,
+        };
+        let sums = BinaryOutput::Integers { output: BufferId(1) };
+        let compare = StepKind::Threshold {
+            inputs: vec![BufferId(1), BufferId(2)],
+            floats: Some(TensorId(1)),
+            integers: Some(TensorId(2)),
+            flip: None,
+            output: BufferId(3),
+        };
+        let step = |name: &str, kind| Step { name: name.into(), kind };
+        let program = Program {
+            buffers: vec![
+                map(4, BufferKind::Bits),
+                map(3, BufferKind::I16),
+                map(5, BufferKind::F32),
+                map(8, BufferKind::Bits),
+            ],
+            tensors: vec![
+                tensor("w", TensorData::Bits(vec![0]), 12),
+                tensor("f", TensorData::F32(vec![0.5; 5]), 5),
+                tensor("i", TensorData::I32(vec![1; 3]), 3),
+            ],
+            steps: vec![
+                step("conv", StepKind::BinaryConv { conv, output: sums }),
+                step("sign", compare),
+            ],
+            ..Program::default()
+        };
+        let layers = layers(&program);
+        let told: Vec<_> = layers
+            .iter()
+            .map(|layer| (layer.kind, layer.output.as_str(), layer.output_shape, layer.bytes))
+            .collect();
+        assert_eq!(
+            told,
+            [("binary_conv", "i16", [2, 2, 3], 8), ("threshold", "bits", [2, 2, 8], 8 * 4)]
+        );
+        let Flow { reads, writes } = Flow::of(&program.steps[1].kind);
+        assert_eq!((reads, writes), (vec![BufferId(1), BufferId(2)], vec![BufferId(3)]));
     }
 }
