@@ -14,7 +14,7 @@ use bnn::program::{
 };
 use flate2::{Compression, write::ZlibEncoder};
 use proptest::prelude::*;
-use sample::{Builder, complete, plain, segmented, tiny};
+use sample::{Builder, complete, named, plain, segmented, tiny};
 use serde_json::{Value, json};
 
 const PREAMBLE: usize = 36;
@@ -82,7 +82,7 @@ fn refusal(file: &[u8]) -> String {
 
 #[test]
 fn every_kind_of_step_survives() {
-    for program in [tiny(), complete(), segmented()] {
+    for program in [tiny(), complete(), named(), segmented()] {
         let file = write(&program).unwrap();
         assert_eq!(read(&file).unwrap(), program);
         assert_eq!(write(&read(&file).unwrap()).unwrap(), file, "writing is deterministic");
@@ -540,6 +540,25 @@ proptest! {
         if let Ok(program) = read(&changed) {
             // What is accepted can be written and read again.
             prop_assert_eq!(read(&write(&program).unwrap()).unwrap(), program);
+        }
+    }
+
+    #[test]
+    fn lying_numbers_of_blocks_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), hostile_number()), 1..4),
+    ) {
+        let file = write(&named()).unwrap();
+        let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
+        let mut places = numbers(&mut header["program"]["metadata"]);
+        for (place, number) in changes {
+            let place = place.index(places.len());
+            *places[place] = number;
+        }
+        let changed = pack_json(header.to_string().as_bytes(), blobs_of(&file));
+        if let Ok(model) = bnn::Model::from_bytes(&changed) {
+            for block in model.blocks() {
+                let _ = model.block(&block.name);
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ fn holds(tensor: &Tensor, printed: &Value) -> bool {
 fn python_sees_the_same_program_and_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bnn");
-    for program in [sample::tiny(), sample::complete(), sample::segmented()] {
+    for program in [sample::tiny(), sample::complete(), sample::named(), sample::segmented()] {
         write_file(&path, &program).unwrap();
         let Some(output) = run(&path, &["--json", "--values", "1000000"]) else {
             return;
@@ -88,13 +88,24 @@ fn python_sees_the_same_program_and_tensors() {
 fn python_prints_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bnn");
-    write_file(&path, &sample::complete()).unwrap();
-    let Some(output) = run(&path, &[]) else {
+    let table = |program: &bnn::program::Program| {
+        write_file(&path, program).unwrap();
+        run(&path, &[]).map(|output| String::from_utf8(output.stdout).unwrap())
+    };
+    let Some(all) = table(&sample::complete()) else {
         return;
     };
-    let table = String::from_utf8(output.stdout).unwrap();
     for expected in ["every step: format 1.0", "binary_conv", "fc1.weights [10, 1, 1, 630]"] {
-        assert!(table.contains(expected), "{table}");
+        assert!(all.contains(expected), "{all}");
+    }
+    assert!(!all.contains("blocks"), "{all}");
+    let blocks = table(&sample::named()).unwrap();
+    for expected in [
+        "2 blocks:",
+        "unit: [3, 2, 2] in buffer 0 -> [6, 2, 2] in buffers 0, 2",
+        "unit.conv: not kept -> [3, 2, 2] in buffer 2",
+    ] {
+        assert!(blocks.contains(expected), "{blocks}");
     }
 }
 

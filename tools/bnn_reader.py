@@ -180,6 +180,14 @@ def to_json(file, most_values):
     }
 
 
+def place(tensor):
+    """Where the input or output of a block lies."""
+    if tensor is None:
+        return "not kept"
+    buffers = [str(part["buffer"]) for part in tensor["parts"]]
+    return f"{tensor['shape']} in buffer{'s' * (len(buffers) > 1)} {', '.join(buffers)}"
+
+
 def print_table(file):
     major, minor = file.version
     program = file.program
@@ -191,6 +199,11 @@ def print_table(file):
     for step in program["steps"]:
         (kind,) = step["kind"]
         print(f"    {kind:16} {step['name']}")
+    blocks = program["metadata"].get("blocks", [])
+    if blocks:
+        print(f"  {len(blocks)} blocks:")
+    for block in blocks:
+        print(f"    {block['name']}: {place(block.get('input'))} -> {place(block.get('output'))}")
     print(f"  {len(file.tensors)} tensors:")
     for tensor in file.tensors:
         print(

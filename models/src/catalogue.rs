@@ -256,7 +256,11 @@ const fn duo_resnet(activations: Activations, shortcut_per_convolution: bool) ->
 }
 
 const fn duo_vgg(activations: Activations) -> DuoVgg7 {
-    DuoVgg7 { activations, binary_weights: false, task: Task::CIFAR10 }
+    let widths = match activations {
+        Activations::Single => DuoVgg7::BASELINE_WIDTHS,
+        Activations::Coupled | Activations::Decoupled => DuoVgg7::WIDTHS,
+    };
+    DuoVgg7 { activations, widths, binary_weights: false, task: Task::CIFAR10 }
 }
 
 const fn duo_alexnet(activations: Activations) -> DuoAlexNet {
@@ -709,16 +713,9 @@ static CATALOGUE: &[Entry] = &[
         ImageNet,
         mbit(62.3, 82.3e6),
         "every layer binary",
-        BinaryAlexNet { task: Task::IMAGENET }
+        BinaryAlexNet::IMAGENET
     ),
-    row!(
-        "xnor_alexnet",
-        BinaryDuo,
-        ImageNet,
-        mbit(191.0, 126e6),
-        "",
-        XnorAlexNet { k_map: true, task: Task::IMAGENET }
-    ),
+    row!("xnor_alexnet", BinaryDuo, ImageNet, mbit(191.0, 126e6), "", XnorAlexNet::IMAGENET),
     row!(
         "xnor_resnet18",
         BinaryDuo,

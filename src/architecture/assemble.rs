@@ -8,8 +8,8 @@ use super::{
     ResolvedLayer, Scale, Weights, Window, quantise,
 };
 use crate::graph::{
-    BinaryOp, ConvAttributes, DataType, Graph, Op, PoolAttributes, ReduceKind, Tensor, UnaryOp,
-    ValueId,
+    BinaryOp, Block, ConvAttributes, DataType, Graph, Op, PoolAttributes, ReduceKind, Tensor,
+    UnaryOp, ValueId,
 };
 
 impl Resolved<'_> {
@@ -43,6 +43,14 @@ impl Resolved<'_> {
         }
         assembler.graph.outputs =
             self.outputs.iter().map(|&value| assembler.values[value]).collect();
+        let blocks = self.architecture.blocks.iter().zip(&self.blocks);
+        assembler.graph.blocks = blocks
+            .map(|(block, &[input, output])| Block {
+                name: block.name.clone(),
+                input: assembler.values[input],
+                output: assembler.values[output],
+            })
+            .collect();
         assembler.graph
     }
 }

@@ -39,9 +39,7 @@ fn forward_identities(graph: &mut Graph, shapes: &[Option<Vec<usize>>]) {
         }
     }
     graph.nodes = nodes;
-    for output in &mut graph.outputs {
-        *output = original.get(output).copied().unwrap_or(*output);
-    }
+    graph.rename_ends(|id| original.get(&id).copied().unwrap_or(id));
 }
 
 /// Merges nodes of one operator on the same operands.
@@ -80,9 +78,7 @@ fn merge_repeated_nodes(graph: &mut Graph) {
         }
     });
     graph.nodes = nodes;
-    for output in &mut graph.outputs {
-        *output = original.get(output).copied().unwrap_or(*output);
-    }
+    graph.rename_ends(|id| original.get(&id).copied().unwrap_or(id));
 }
 
 /// Contents of a small constant, comparable by bits.
@@ -120,4 +116,26 @@ pub(super) fn drop_dead_nodes(graph: &mut Graph) {
     }
     let mut keep = keep.into_iter();
     graph.nodes.retain(|_| keep.next().unwrap_or(true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{BinaryOp, Block};
+
+    #[test]
+    fn blocks_keep_their_ends_where_values_are_replaced() {
+        let mut graph = Graph::new("blocks");
+        let x = graph.add_input("x", vec![1, 4]);
+        let same = graph.push_node("same", Op::Unary(UnaryOp::Identity), [x]);
+        let relu = graph.push_node("relu", Op::Unary(UnaryOp::Relu), [same]);
+        let again = graph.push_node("again", Op::Unary(UnaryOp::Relu), [x]);
+        let sum = graph.push_node("sum", Op::Binary(BinaryOp::Add), [relu, again]);
+        let block = |name: &str, input, output| Block { name: name.to_owned(), input, output };
+        graph.blocks = vec![block("first", same, relu), block("second", again, sum)];
+        graph.outputs = vec![sum];
+        let shapes = vec![Some(vec![1, 4]); graph.values.len()];
+        clean(&mut graph, &shapes);
+        assert_eq!(graph.blocks, [block("first", x, relu), block("second", relu, sum)]);
+    }
 }

@@ -9,14 +9,7 @@ use super::{facts::non_negative, lower::is_structural};
 pub(super) fn describe_source(graph: &Graph, value: ValueId) -> String {
     let producers = graph.producers();
     let producer = |value: ValueId| producers[value.index()].map(|index| &graph.nodes[index]);
-    let mut source = value;
-    // A graph has no cycles: this ends.
-    while let Some(node) = producer(source)
-        && is_structural(&node.op)
-        && let Some(input) = node.input(0)
-    {
-        source = input;
-    }
+    let source = source(value, &producer);
     let name = |node: &Node| format!("{} '{}'", node.op.name(), node.name);
     let Some(node) = producer(source) else {
         return format!("the input '{}' of the network", graph.value_name(source));
@@ -36,6 +29,26 @@ pub(super) fn describe_source(graph: &Graph, value: ValueId) -> String {
     } else {
         format!("the output of {}, which is never negative behind {}", name(node), name(reason))
     }
+}
+
+/// Whether an operator computes a tensor, rather than moving an input of the network.
+pub(super) fn is_computed(graph: &Graph, value: ValueId) -> bool {
+    let producers = graph.producers();
+    let producer = |value: ValueId| producers[value.index()].map(|index| &graph.nodes[index]);
+    producer(source(value, &producer)).is_some()
+}
+
+/// What a tensor was before it was moved.
+fn source<'g>(value: ValueId, producer: &impl Fn(ValueId) -> Option<&'g Node>) -> ValueId {
+    let mut source = value;
+    // A graph has no cycles: this ends.
+    while let Some(node) = producer(source)
+        && is_structural(&node.op)
+        && let Some(input) = node.input(0)
+    {
+        source = input;
+    }
+    source
 }
 
 /// Operators whose results have the signs of their operands.
@@ -81,5 +94,7 @@ mod tests {
             "the output of GlobalMaxPool 'pool_1', which is never negative behind Relu 'relu_1'"
         );
         assert_eq!(describe_source(&graph, tanh), "the output of Tanh 'tanh_1'");
+        assert!(!is_computed(&graph, x) && !is_computed(&graph, turned));
+        assert!(is_computed(&graph, back));
     }
 }

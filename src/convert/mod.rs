@@ -94,6 +94,7 @@ pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion,
     let mut conversion = lower::lower(&graph, options, &ambiguous_signs)?;
     let trace = &mut conversion.trace;
     trace.values.retain(|traced| traced.value.index() < originals);
+    trace.not_two_valued.retain(|(_, value)| value.index() < originals);
     // Some are merged with others or lead nowhere.
     let live_steps = graph.nodes.iter().filter(|node| matches!(node.op, Op::Step { .. }));
     let is_ambiguous = |id: &crate::graph::ValueId| ambiguous_signs.contains(id);

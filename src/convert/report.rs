@@ -36,6 +36,11 @@ pub struct LayerReport {
     /// Why it is not binary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Share of the input, 0 to 1, that is exactly 0, where the reason is that the input is not
+    /// two-valued. The conversion runs nothing and leaves it open; whoever runs the model may fill it in
+    /// (see [`Trace::not_two_valued`](super::Trace::not_two_valued)).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_zeros: Option<f32>,
     /// Height, width and channels of the input.
     pub input_shape: [usize; 3],
     /// Height, width and channels of the output.
@@ -142,6 +147,7 @@ mod tests {
             binary,
             binary_weights,
             reason: None,
+            input_zeros: None,
             input_shape: [1, 1, 64],
             output_shape: [1, 1, 2],
             bytes_before: 512,

@@ -55,7 +55,5 @@ pub(super) fn replace_uses(graph: &mut Graph, replacements: &HashMap<ValueId, Va
             *input = resolve(*input);
         }
     }
-    for output in &mut graph.outputs {
-        *output = resolve(*output);
-    }
+    graph.rename_ends(resolve);
 }

@@ -14,6 +14,10 @@ pub struct Trace {
     pub values: Vec<TracedValue>,
     /// Results of ONNX `Sign` that were taken as +1 where the operand is 0.
     pub signs: Vec<ValueId>,
+    /// Layers, by their position in [`Report::layers`](super::Report::layers), that are not binary
+    /// because a value that some operator computes for them takes more values than two, with that value.
+    /// Values with a few evenly spaced levels are not among them, and neither are inputs of the network.
+    pub not_two_valued: Vec<(usize, ValueId)>,
     /// Whether float weights were rounded to f16.
     pub f16: bool,
 }

@@ -76,6 +76,20 @@ impl Node {
     }
 }
 
+/// A named part of a network with one input and one output, such as a module `layer1.0`.
+///
+/// Blocks change nothing of what is computed: they are names under which parts can be looked at
+/// and run by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Its name in the source; unique within the graph.
+    pub name: String,
+    /// What it reads.
+    pub input: ValueId,
+    /// What it computes from that.
+    pub output: ValueId,
+}
+
 /// A network as its training framework means it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Graph {
@@ -89,6 +103,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// All values; indexed by [`ValueId`].
     pub values: Vec<Value>,
+    /// Named parts, in any order.
+    pub blocks: Vec<Block>,
 }
 
 impl Graph {
@@ -130,6 +146,15 @@ impl Graph {
         let inputs = inputs.into_iter().map(Some).collect();
         self.nodes.push(Node { name, op, inputs, outputs: vec![output] });
         output
+    }
+
+    /// Follows a renaming of values where nodes do not read them: the results of the network, and the
+    /// inputs and outputs of its blocks.
+    pub(crate) fn rename_ends(&mut self, rename: impl Fn(ValueId) -> ValueId) {
+        let blocks = self.blocks.iter_mut().flat_map(|block| [&mut block.input, &mut block.output]);
+        for end in self.outputs.iter_mut().chain(blocks) {
+            *end = rename(*end);
+        }
     }
 
     /// The contents of a value, if it is a constant.

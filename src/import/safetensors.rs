@@ -5,7 +5,7 @@
 //! checkpoints that another program named.
 //!
 //! Floats may be f32, f64, f16 or bf16. Dimensions of length one may be left out or added. Weights of one bit
-//! may be latent floats, ±1, ± a scale per filter, 8-bit integers, or packed: a tensor `NAME.bits` in the place
+//! may be flat; they may be latent floats, ±1, ± a scale per filter, 8-bit integers, or packed: a tensor `NAME.bits` in the place
 //! of `NAME.weight`, of `ceil(n / 64)` U64 words that hold the signs in the order out channel, row, column, in
 //! channel (first in bit 0, 1 meaning +1), and, where the layer is scaled, `NAME.scale` with one float per filter
 //! or one for all.
@@ -281,7 +281,9 @@ impl<'f, 'a> Reader<'f, 'a> {
         let without_ones = |shape: &[usize]| -> Vec<usize> {
             shape.iter().copied().filter(|&extent| extent != 1).collect()
         };
-        if without_ones(stored) != without_ones(shape) {
+        // Bi-Real net stores its latent weights flat.
+        let flat = single_bits && without_ones(stored) == [shape.iter().product::<usize>()];
+        if without_ones(stored) != without_ones(shape) && !flat {
             let (found, expected) = (stored.to_vec(), shape.clone());
             self.problems.push(TensorProblem::Shape { name: name.clone(), found, expected });
             return None;

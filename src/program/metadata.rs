@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Block;
+
 /// Facts about a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -18,6 +20,9 @@ pub struct Metadata {
     /// Whether the weights are random numbers, made for benchmarks.
     #[serde(default)]
     pub random_weights: bool,
+    /// Named parts of the original network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Block>,
 }
 
 /// How a picture becomes the input of a network: decode, resize, centre crop, then

@@ -10,13 +10,18 @@
 //! The arithmetic is part of the contract: every operation below is rounded to `f32` on its own, in
 //! the order written, except the multiply-add of float convolutions, which is fused.
 
+mod block;
 mod channel_op;
+mod ids;
 mod metadata;
+mod part;
 mod tensor;
 mod validate;
 
+pub use block::{Block, BlockPart, BlockTensor};
 pub use channel_op::{ChannelOp, UnaryFunction};
 pub use metadata::{ChannelOrder, Interpolation, Metadata, Preprocessing, Resize, ResizeRounding};
+pub use part::BlockError;
 pub use tensor::{Tensor, TensorData, TensorId, TensorKind};
 pub use validate::ProgramError;
 

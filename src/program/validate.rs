@@ -73,6 +73,14 @@ pub enum ProgramError {
     /// The preprocessing is wrong.
     #[error("preprocessing: {0}")]
     Preprocessing(String),
+    /// A block is wrong.
+    #[error("block '{name}': {what}")]
+    Block {
+        /// Its name.
+        name: String,
+        /// What was found and what was expected.
+        what: String,
+    },
     /// The program as a whole is wrong.
     #[error("{0}")]
     Program(String),
@@ -86,7 +94,7 @@ impl Program {
     ///
     /// # Errors
     /// The first thing that is wrong, in the order tensors, buffers, inputs, steps, outputs,
-    /// preprocessing.
+    /// preprocessing, blocks.
     pub fn validate(&self) -> Result<(), ProgramError> {
         let tensors = check_tensors(&self.tensors)?;
         check_buffers(&self.buffers)?;
@@ -107,6 +115,21 @@ impl Program {
         }
         if let Some(preprocessing) = &self.metadata.preprocessing {
             preprocessing.check().map_err(ProgramError::Preprocessing)?;
+        }
+        self.check_blocks()
+    }
+
+    fn check_blocks(&self) -> Result<(), ProgramError> {
+        let mut names = std::collections::HashSet::new();
+        for block in &self.metadata.blocks {
+            let unique = if names.insert(block.name.as_str()) {
+                Ok(())
+            } else {
+                Err("the name is taken by another block".to_owned())
+            };
+            unique
+                .and_then(|()| block.check(self))
+                .map_err(|what| ProgramError::Block { name: block.name.clone(), what })?;
         }
         Ok(())
     }

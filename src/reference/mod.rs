@@ -7,6 +7,7 @@
 //! row-major order. Each other operation is rounded to `f32` on its own. What does not depend on the
 //! input of the network is the exception: sums over constants are taken in f64 and rounded once.
 
+mod bounded;
 mod convolution;
 mod elementwise;
 mod interpreter;
@@ -18,6 +19,7 @@ mod rearrange;
 mod reduction;
 mod strided;
 
+pub use bounded::evaluate_within;
 pub use interpreter::{Evaluated, Interpreter, run, run_all};
 
 use crate::graph::shape::shape_range;

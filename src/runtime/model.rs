@@ -12,7 +12,7 @@ use bnn_kernels::{DefaultFloatEnvironment, Isa};
 use super::{Prediction, RunError, Session, SessionOptions, engine::Engine};
 use crate::{
     Error, format,
-    program::{Port, Preprocessing, Program},
+    program::{Block, BlockError, Port, Preprocessing, Program},
     vision::{self, Image, InputLayout},
 };
 
@@ -147,6 +147,24 @@ impl Model {
     /// Names of the classes, in the order of the output; empty if the file has none.
     pub fn labels(&self) -> &[String] {
         &self.program().metadata.labels
+    }
+
+    /// Named parts of the original network.
+    pub fn blocks(&self) -> &[Block] {
+        &self.program().metadata.blocks
+    }
+
+    /// A named part of the original network as a model of its own, with one input and one output, both
+    /// in the layout of the original network: what the block computes of a given input, whatever
+    /// stands before it in the network.
+    ///
+    /// # Errors
+    /// [`BlockError`] if there is no block of that name, if its input or output is not kept as floats, or
+    /// if its output depends on more than its input.
+    pub fn block(&self, name: &str) -> Result<Self, BlockError> {
+        let block = self.blocks().iter().find(|block| block.name == name);
+        let program = self.program().part(block.ok_or(BlockError::Unknown)?)?;
+        Ok(Self::new(program, 0))
     }
 
     /// How a picture becomes the input, if the file says so.

@@ -6,6 +6,7 @@
 //! `PROPTEST_CASES` says how many networks are tried, `BNN_GENERATED_NETWORKS` names a folder that they
 //! are written to. What was found here is a test with a name in `tests/conversion.rs`.
 
+mod blocks;
 mod model;
 mod network;
 mod random;
@@ -133,8 +134,9 @@ fn check(seed: u64, parts: usize) -> Result<(), String> {
         let path = std::path::Path::new(&folder).join(format!("{seed}-{parts}.onnx"));
         std::fs::write(path, &bytes).map_err(|error| error.to_string())?;
     }
-    let graph = from_bytes(&bytes, None, &ImportOptions::default())
+    let mut graph = from_bytes(&bytes, None, &ImportOptions::default())
         .map_err(|error| format!("import: {error}"))?;
+    blocks::name_some(&mut graph, seed);
     let options = ConvertOptions { strict: true, ..ConvertOptions::default() };
     let conversion = match convert(graph.clone(), &options) {
         Ok(conversion) => conversion,
@@ -164,6 +166,9 @@ fn check(seed: u64, parts: usize) -> Result<(), String> {
     let mut expected = Vec::new();
     for image in images.chunks(count) {
         let tensor = Tensor::from_f32(shape.clone(), image.to_vec()).map_err(|e| e.to_string())?;
+        if expected.is_empty() {
+            blocks::check(&graph, &model, tensor.clone(), network.is_exact)?;
+        }
         let answer =
             reference::run(&graph, &[tensor]).map_err(|error| format!("reference: {error}"))?;
         expected.extend_from_slice(answer[0].f32().map_err(|error| error.to_string())?);

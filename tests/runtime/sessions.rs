@@ -235,7 +235,7 @@ fn pictures(probabilities: bool) -> Builder {
         }),
         labels: vec!["a".into(), "b".into(), "c".into(), "d".into(), "e".into()],
         outputs_are_probabilities: probabilities,
-        random_weights: false,
+        ..Metadata::default()
     };
     builder
 }

@@ -5,10 +5,11 @@
 #![allow(dead_code, unreachable_pub)]
 
 use bnn::program::{
-    AffineTerms, Alphabet, BinaryConv, BinaryOutput, Buffer, BufferId, BufferKind, ChannelOp,
-    ChannelOrder, CombineOp, ConvGeometry, Epilogue, EpilogueOp, FloatConv, Interpolation,
-    Metadata, PadValue, PoolGeometry, Port, Preprocessing, Program, Reduction, Resize,
-    ResizeRounding, Step, StepKind, Tensor, TensorData, TensorId, TensorKind, UnaryFunction,
+    AffineTerms, Alphabet, BinaryConv, BinaryOutput, Block, BlockPart, BlockTensor, Buffer,
+    BufferId, BufferKind, ChannelOp, ChannelOrder, CombineOp, ConvGeometry, Epilogue, EpilogueOp,
+    FloatConv, Interpolation, Metadata, PadValue, PoolGeometry, Port, Preprocessing, Program,
+    Reduction, Resize, ResizeRounding, Step, StepKind, Tensor, TensorData, TensorId, TensorKind,
+    UnaryFunction,
 };
 
 /// Puts programs together.
@@ -152,6 +153,43 @@ pub fn tiny() -> Program {
     b.step("c", StepKind::BinaryConv { conv, output: floats });
     b.program.inputs = vec![b.port("x", &[3], input)];
     b.program.outputs = vec![b.port("y", &[2], output)];
+    b.program
+}
+
+/// Two named blocks, of which one has an input that is kept in no buffer.
+pub fn named() -> Program {
+    let mut b = Builder::new("named");
+    let input = b.f32_map([2, 2, 3]);
+    let bits = b.bits_map([2, 2, 3]);
+    let sums = b.f32_map([2, 2, 3]);
+    let joined = b.f32_map([2, 2, 6]);
+    let thresholds = b.tensor("sign.t", TensorKind::F32, &[1]);
+    let ops = epilogue([EpilogueOp::StoreBits { thresholds, flip: None, output: bits }]);
+    b.step("sign", StepKind::Elementwise { input, flatten: false, epilogue: ops });
+    let weights = b.tensor("conv.w", TensorKind::Bits, &[3, 1, 1, 3]);
+    let conv = BinaryConv {
+        input: bits,
+        geometry: plain(3, 3, [1, 1], [0; 4]),
+        pad: PadValue::Zero,
+        alphabet: Alphabet::PlusMinus,
+        weights,
+        affine: None,
+    };
+    let output = BinaryOutput::Float(epilogue([store(sums)]));
+    b.step("conv", StepKind::BinaryConv { conv, output });
+    b.step("join", StepKind::Concat { inputs: vec![input, sums], output: joined });
+    b.program.inputs = vec![b.port("x", &[2, 2, 3], input)];
+    b.program.outputs = vec![b.port("y", &[2, 2, 6], joined)];
+    let part = |buffer| BlockPart { buffer, dims: vec![3, 2, 2], strides: vec![1, 6, 3] };
+    let tensor = |parts: Vec<BlockPart>| BlockTensor { shape: vec![3 * parts.len(), 2, 2], parts };
+    b.program.metadata.blocks = vec![
+        Block {
+            name: "unit".into(),
+            input: Some(tensor(vec![part(input)])),
+            output: Some(tensor(vec![part(input), part(sums)])),
+        },
+        Block { name: "unit.conv".into(), input: None, output: Some(tensor(vec![part(sums)])) },
+    ];
     b.program
 }
 
@@ -445,5 +483,6 @@ fn metadata() -> Metadata {
         labels: ["tench", "crème brûlée", "\"quoted\"", "蜥蜴"].map(String::from).to_vec(),
         outputs_are_probabilities: true,
         random_weights: true,
+        blocks: Vec::new(),
     }
 }

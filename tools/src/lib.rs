@@ -2,6 +2,7 @@
 //! serves the two tools and their tests only.
 
 pub mod accuracy;
+pub mod block_comparison;
 pub mod comparison;
 pub mod confusion;
 pub mod convert;

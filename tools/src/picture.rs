@@ -37,17 +37,24 @@ impl PictureInput {
                 model.outputs().len()
             ));
         };
-        let channels = match preprocessing.channels {
-            ChannelOrder::Gray => 1,
-            ChannelOrder::Rgb | ChannelOrder::Bgr => 3,
-        };
-        let Some((layout, channels_first)) = InputLayout::from_shape(&input.shape, channels) else {
-            return unsupported(format!(
-                "input '{}' has shape {:?}, expected an image of {channels} channels",
-                input.name, input.shape
-            ));
-        };
-        Ok(Self { preprocessing: preprocessing.clone(), layout, channels_first })
+        Self::of_shape(preprocessing, &input.shape).map_or_else(
+            || {
+                unsupported(format!(
+                    "input '{}' has shape {:?}, expected an image of {} channels",
+                    input.name,
+                    input.shape,
+                    channel_count(preprocessing)
+                ))
+            },
+            Ok,
+        )
+    }
+
+    /// Of an input of the given shape, batch left out, if that is one of an image.
+    pub fn of_shape(preprocessing: &Preprocessing, shape: &[usize]) -> Option<Self> {
+        let (layout, channels_first) =
+            InputLayout::from_shape(shape, channel_count(preprocessing))?;
+        Some(Self { preprocessing: preprocessing.clone(), layout, channels_first })
     }
 
     /// Height, width and channels.
@@ -86,5 +93,12 @@ impl PictureInput {
     /// If there are not [`PictureInput::len`] pixels and values.
     pub fn normalise(&self, pixels: &[u8], values: &mut [f32]) {
         vision::normalise(pixels, &self.preprocessing, self.channels_first, values);
+    }
+}
+
+fn channel_count(preprocessing: &Preprocessing) -> usize {
+    match preprocessing.channels {
+        ChannelOrder::Gray => 1,
+        ChannelOrder::Rgb | ChannelOrder::Bgr => 3,
     }
 }

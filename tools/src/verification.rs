@@ -1,6 +1,7 @@
 //! Running a model on golden inputs and comparing its outputs with golden ones.
 
 use crate::{
+    block_comparison::{BlockComparisons, compare_blocks},
     comparison::Comparison,
     engine,
     exit::{Failure, Result, Status},
@@ -59,7 +60,10 @@ pub struct Verification {
     pub input_u8: Option<Comparison>,
     /// The probabilities, where the logits before the softmax were compared above.
     pub probabilities: Option<Comparison>,
-    /// Rows that may miss the tolerance, in each comparison.
+    /// The blocks by themselves, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<BlockComparisons>,
+    /// Rows that may miss the tolerance, in each comparison, and blocks.
     pub allow_flips: usize,
     /// Whether every comparison passed.
     pub passed: bool,
@@ -139,9 +143,28 @@ pub fn verify(
         comparison,
         input_u8,
         probabilities,
+        blocks: None,
         allow_flips,
         passed,
     })
+}
+
+/// As [`verify`], and runs each block of the model on its golden input.
+///
+/// # Errors
+/// As [`verify`] and [`compare_blocks`].
+pub fn verify_with_blocks(
+    model: (&str, &Model),
+    golden: (&str, &Golden),
+    options: &SessionOptions,
+    strictness: Strictness,
+) -> Result<Verification> {
+    let Strictness { tolerance, allow_flips } = strictness;
+    let blocks = compare_blocks(model, golden, options, tolerance)?;
+    let mut verification = verify(model, golden, options, strictness)?;
+    verification.passed &= blocks.passes(allow_flips);
+    verification.blocks = Some(blocks);
+    Ok(verification)
 }
 
 /// What is verified against what.
@@ -272,17 +295,26 @@ impl Verification {
                 accuracy.map_or(String::new(), |a| format!(", top-1 accuracy {:.2} %", 100.0 * a)),
             ))?;
         }
+        if let Some(blocks) = &self.blocks {
+            blocks.write(output, style)?;
+        }
         output.line(if self.passed { style.good("passed") } else { style.bad("failed") })
     }
 
     /// The error, if the verification did not pass.
     ///
     /// # Errors
-    /// [`Status::Verification`], with the first comparison that failed and its first row.
+    /// [`Status::Verification`], with the first comparison that failed and its first row, or the first
+    /// block that failed; [`Status::Unsupported`] if no block could be run.
     pub fn check(&self) -> Result<()> {
         let failed =
             self.comparisons().find(|(_, _, comparison)| !comparison.passes(self.allow_flips));
-        let Some((input, what, comparison)) = failed else { return Ok(()) };
+        let Some((input, what, comparison)) = failed else {
+            let blocks = self.blocks.as_ref();
+            return blocks.map_or(Ok(()), |blocks| {
+                blocks.check(&self.model, &self.golden, self.allow_flips)
+            });
+        };
         let (row, difference) = comparison.missed[0];
         Err(Failure::new(
             Status::Verification,

@@ -3,8 +3,8 @@
 mod support;
 
 use support::{
-    Scratch, Variant, assert_fails, assert_keys, convert, json, network, path_of, run, stderr,
-    stdout,
+    SIDE, Scratch, Variant, assert_fails, assert_keys, convert, file, json, network, node, path_of,
+    port, run, stderr, stdout, tensor,
 };
 
 #[test]
@@ -266,8 +266,7 @@ fn wrong_usage() {
     ] {
         assert_fails(&mut with(flags), 2, &["bnn-convert: "]);
     }
-    let weights = scratch.write("weights.safetensors", "");
-    assert_fails(convert().arg(weights).arg("-o").arg(&output), 2, &["--arch", "not supported"]);
+    assert_fails(&mut with(&["--arch", "bireal18"]), 2, &["--arch", "ONNX"]);
     assert_fails(convert().arg(&input).arg("-o").arg(&input), 2, &["overwrite"]);
     assert!(!output.exists());
 }
@@ -419,6 +418,99 @@ fn layers_are_verified_on_given_inputs() {
     assert_eq!(document["verification"]["passed"], false);
     assert_eq!(document["layer_comparison"]["passed"], true);
     assert!(!output.exists());
+}
+
+/// A network whose second layer has binary weights and reads `max(image + shift, 0)`, or, where
+/// `signed`, the sign of that.
+fn rectified(shift: f32, signed: bool) -> Vec<u8> {
+    let identity: Vec<f32> = (0..9).map(|i| if i % 4 == 0 { 1.5 } else { 0.0 }).collect();
+    let patterns: Vec<f32> = (0..9).map(|i| if i % 4 == 0 { 1.0 } else { -1.0 }).collect();
+    let mut nodes = vec![
+        node("stem", "Conv", &["image", "stem.weight", "stem.bias"], "compared"),
+        node("relu", "Relu", &["compared"], "rectified"),
+        node("match", "Conv", &[if signed { "bits" } else { "rectified" }, "patterns"], "matched"),
+        node("float", "Conv", &["matched", "float.weight"], "maps"),
+    ];
+    if signed {
+        nodes.insert(2, node("sign", "Sign", &["rectified"], "bits"));
+    }
+    let initializers = vec![
+        tensor("stem.weight", &[3, 3, 1, 1], identity),
+        tensor("stem.bias", &[3], vec![shift; 3]),
+        tensor("patterns", &[3, 3, 1, 1], patterns),
+        tensor("float.weight", &[3, 3, 1, 1], (0..9).map(|i| i as f32).collect()),
+    ];
+    let size = [None, Some(3), Some(SIDE as i64), Some(SIDE as i64)];
+    file(nodes, initializers, port("image", &size), port("maps", &size))
+}
+
+#[test]
+fn reasons_say_how_much_of_an_input_is_zero() {
+    let scratch = Scratch::new();
+    let input = scratch.write("model.onnx", rectified(-0.75, false));
+    let report = scratch.path("report.html");
+    let command = || {
+        let mut command = convert();
+        command.arg(&input).arg("-o").arg(scratch.path("out.bnn"));
+        command
+    };
+    // Two of three channels of a picture in one pure colour are cut off.
+    let mut pixels = vec![1.0; 48];
+    pixels[16..].fill(0.0);
+    let given = scratch.safetensors(
+        "given.safetensors",
+        &[("input_f32", safetensors::Dtype::F32, &[1, 3, 4, 4], &support::bytes(&pixels))],
+    );
+    let given_to = |command: &mut assert_cmd::Command| {
+        command.arg("--verify-layers").arg("--verify-input").arg(&given);
+    };
+    let mut with_input = command();
+    given_to(&mut with_input);
+    let document = json(with_input.arg("--json").arg("--report").arg(&report));
+    assert_eq!(document["zeros_counted_in"], given.to_str().unwrap());
+    let layers = document["layers"].as_array().unwrap();
+    // The first layer reads the network's input, the last one has float weights.
+    assert_eq!(layers.len(), 3);
+    assert!(layers[0].get("input_zeros").is_none() && layers[2].get("input_zeros").is_none());
+    let zeros = layers[1]["input_zeros"].as_f64().unwrap();
+    assert!((zeros - 2.0 / 3.0).abs() < 1e-6, "{zeros}");
+    let said = "67 % of its input is exactly 0 on the given input";
+    let page = std::fs::read_to_string(report).unwrap();
+    assert!(page.contains(said), "{page}");
+    let mut with_input = command();
+    given_to(&mut with_input);
+    let table = with_input.output().unwrap();
+    assert!(stdout(&table).contains(said), "{}", stdout(&table));
+
+    let table = command().output().unwrap();
+    assert!(stdout(&table).contains("% of its input is exactly 0 on made-up input"));
+    assert_eq!(json(command().arg("--json"))["zeros_counted_in"], "made up");
+    // Nothing is cut off: nothing to say.
+    scratch.write("model.onnx", rectified(2.0, false));
+    let document = json(command().arg("--json"));
+    assert_eq!(document["layers"][1]["input_zeros"], 0.0);
+    assert!(!stdout(&command().output().unwrap()).contains("exactly 0"));
+    // Networks without such a layer are not run for this.
+    scratch.onnx(Variant::default());
+    assert!(json(command().arg("--json")).get("zeros_counted_in").is_none());
+}
+
+#[test]
+fn refusals_of_signs_say_how_much_is_zero() {
+    let scratch = Scratch::new();
+    let refused = |shift: f32| {
+        let mut command = convert();
+        command.arg(scratch.write("model.onnx", rectified(shift, true)));
+        command.arg("-o").arg(scratch.path("out.bnn"));
+        command
+    };
+    let reason = "the sign of 'rectified' (the output of Relu 'relu', which is never negative)";
+    let said = "; all of it is exactly 0 on made-up input";
+    assert_fails(&mut refused(-2.0), 4, &["model.onnx: ", "node 'sign'", reason, said]);
+    assert_fails(&mut refused(0.0), 4, &[reason, " % of it is exactly 0 on made-up input"]);
+    let output = refused(2.0).output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stderr(&output).contains(reason) && !stderr(&output).contains("exactly 0"));
 }
 
 #[test]

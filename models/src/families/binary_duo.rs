@@ -88,8 +88,10 @@ impl Row<'_> {
 /// Weights are in full precision in the paper's experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DuoVgg7 {
-    /// Activations; [`Activations::Single`] comes with the baseline's widths.
+    /// Activations.
     pub activations: Activations,
+    /// Coupled widths of the six layers before the classifier.
+    pub widths: [usize; 6],
     /// Whether the inner layers' weights are binary too.
     pub binary_weights: bool,
     /// Pictures and classes.
@@ -97,16 +99,18 @@ pub struct DuoVgg7 {
 }
 
 impl DuoVgg7 {
+    /// Widths of the coupled network and the decoupled one.
+    pub const WIDTHS: [usize; 6] = [45, 45, 90, 90, 336, 512];
+    /// Widths of the baseline with [`Activations::Single`].
+    pub const BASELINE_WIDTHS: [usize; 6] = [64, 64, 128, 128, 512, 512];
+
     /// The network.
     ///
     /// # Errors
     /// If the picture is smaller than 32x32.
     pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
         let mut net = self.task.network(name);
-        let widths = match self.activations {
-            Activations::Single => [64, 64, 128, 128, 512],
-            Activations::Coupled | Activations::Decoupled => [45, 45, 90, 90, 336],
-        };
+        let widths = self.widths;
         let x = net.input();
         let mut row = Row { net: &mut net, x, next: 0 };
         row.push(|net, name, x| net.convolution(name, x, widths[0], Window::square(3).padding(1)));
@@ -118,7 +122,7 @@ impl DuoVgg7 {
         }
         row.push(|net, name, x| self.layer(net, name, x, widths[4], Window::square(4).stride(4)));
         row.activate(self.activations);
-        row.push(|net, name, x| self.layer(net, name, x, 512, Window::square(1)));
+        row.push(|net, name, x| self.layer(net, name, x, widths[5], Window::square(1)));
         row.classifier(self.task.classes);
         let logits = row.x;
         net.finish([logits])

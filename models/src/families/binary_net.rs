@@ -17,8 +17,10 @@ use bnn::architecture::{
 /// gamma and beta; later papers keep both in full precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvNet {
-    /// Factor of the convolutions' channels (BinaryNet.pytorch triples them).
-    pub width_factor: usize,
+    /// Channels of the six convolutions (BinaryNet.pytorch triples all but the last).
+    pub widths: [usize; 6],
+    /// Length of the two hidden dense layers.
+    pub dense_width: usize,
     /// What stands before each inner layer.
     pub activations: ConvNetActivations,
     /// Whether the first layer's weights are binary.
@@ -43,7 +45,8 @@ pub enum ConvNetActivations {
 impl ConvNet {
     /// As in the paper.
     pub const BINARY_NET: Self = Self {
-        width_factor: 1,
+        widths: [128, 128, 256, 256, 512, 512],
+        dense_width: 1024,
         activations: ConvNetActivations::Binary,
         binary_first: true,
         binary_last: true,
@@ -58,7 +61,7 @@ impl ConvNet {
         let mut net = self.task.network(name);
         let mut row = Row { next: 0 };
         let window = Window::square(3).padding(1);
-        let width = 128 * self.width_factor;
+        let width = self.widths[0];
         let mut x = net.input();
         x = if self.binary_first {
             net.binary_convolution(&row.name(), x, width, window, Scale::None)
@@ -66,8 +69,7 @@ impl ConvNet {
             net.convolution(&row.name(), x, width, window)
         };
         x = net.batch_normalization(&row.name(), x);
-        for (width, pooled) in [(128, true), (256, false), (256, true), (512, false), (512, true)] {
-            let width = width * self.width_factor;
+        for (&width, pooled) in self.widths[1..].iter().zip([true, false, true, false, true]) {
             if self.activations == ConvNetActivations::DepthPreserving {
                 x = net.block(row.name(), x, |net, x| {
                     depth_preserving_convolution(net, x, width, window)
@@ -83,10 +85,10 @@ impl ConvNet {
         }
         x = self.activation(&mut net, &row.name(), x);
         x = net.operation(&row.name(), &[x], Operation::Flatten {});
-        x = net.binary_linear(&row.name(), x, 1024);
+        x = net.binary_linear(&row.name(), x, self.dense_width);
         x = net.batch_normalization(&row.name(), x);
         x = self.activation(&mut net, &row.name(), x);
-        x = net.binary_linear(&row.name(), x, 1024);
+        x = net.binary_linear(&row.name(), x, self.dense_width);
         x = net.batch_normalization(&row.name(), x);
         let logits = if self.binary_last {
             x = self.activation(&mut net, &row.name(), x);
@@ -127,11 +129,19 @@ impl Row {
 /// layer but the first, conv -> (max pool 3x3/2) -> BatchNorm, and a BatchNorm after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BinaryAlexNet {
+    /// Channels of the five convolutions.
+    pub widths: [usize; 5],
+    /// Lengths of the two hidden dense layers.
+    pub dense_widths: [usize; 2],
     /// Pictures and classes.
     pub task: Task,
 }
 
 impl BinaryAlexNet {
+    /// The paper's network for ImageNet.
+    pub const IMAGENET: Self =
+        Self { widths: [64, 192, 384, 384, 256], dense_widths: [4096; 2], task: Task::IMAGENET };
+
     /// The network.
     ///
     /// # Errors
@@ -141,13 +151,14 @@ impl BinaryAlexNet {
         let mut row = Row { next: 0 };
         let mut x = net.input();
         let layers = [
-            (64, Window::square(11).stride(4).padding(2), true),
-            (192, Window::square(5).padding(2), true),
-            (384, Window::square(3).padding(1), false),
-            (384, Window::square(3).padding(1), false),
-            (256, Window::square(3).padding(1), true),
+            (Window::square(11).stride(4).padding(2), true),
+            (Window::square(5).padding(2), true),
+            (Window::square(3).padding(1), false),
+            (Window::square(3).padding(1), false),
+            (Window::square(3).padding(1), true),
         ];
-        for (index, (width, window, pooled)) in layers.into_iter().enumerate() {
+        for (index, (window, pooled)) in layers.into_iter().enumerate() {
+            let width = self.widths[index];
             if index > 0 {
                 x = net.sign(&row.name(), x);
             }
@@ -158,7 +169,8 @@ impl BinaryAlexNet {
             x = net.batch_normalization(&row.name(), x);
         }
         x = net.operation(&row.name(), &[x], Operation::Flatten {});
-        for width in [4096, 4096, self.task.classes] {
+        let [first, second] = self.dense_widths;
+        for width in [first, second, self.task.classes] {
             x = net.sign(&row.name(), x);
             x = net.binary_linear(&row.name(), x, width);
             x = net.batch_normalization(&row.name(), x);

@@ -1,7 +1,6 @@
 //! ResNet-18 with BatchNorm before each convolution, on which XNOR-Net, BWN, TBN, ABC-Net, DoReFa, HORQ
 //! and the full-precision network differ in their convolutions alone; and XNOR-Net's AlexNet.
 
-use super::parts::rectified_stem;
 use super::parts::{Task, binary_shortcut, head, pooled_shortcut, residual_blocks};
 use bnn::architecture::{
     AbcConvolution, Architecture, ArchitectureError, HorqConvolution, Network, Operation, Scale,
@@ -55,7 +54,7 @@ pub enum ShapeShortcut {
 /// ResNet-18 in the order BatchNorm, activation, convolution, two convolutions a block.
 ///
 /// ```text
-/// stem        conv 7x7/2 -> BatchNorm -> ReLU -> max pool 3x3/2
+/// stem        conv 7x7/2 -> BatchNorm -> ReLU -> max pool 3x3/2    (small pictures: conv 3x3 -> BatchNorm -> ReLU)
 /// block       y = conv(BatchNorm(conv(BatchNorm(x)))) + shortcut(x),  conv as the method says
 /// classifier  BatchNorm -> ReLU -> mean -> dense
 /// ```
@@ -87,7 +86,12 @@ impl PreActivation {
     pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
         let mut net = self.task.network(name);
         let mut x = net.input();
-        x = rectified_stem(&mut net, self.task.stem, x, self.width);
+        x = net.scope("stem", |net| {
+            let x = net.convolution("0", x, self.width, self.task.stem.window());
+            let x = net.batch_normalization("1", x);
+            let x = net.relu("2", x);
+            self.task.stem.pool(net, "3", x)
+        });
         for (index, block) in residual_blocks([2; 4], self.width).enumerate() {
             x = net.block(format!("layers.{index}"), x, |net, x| {
                 let window = Window::square(3).padding(1);
@@ -203,11 +207,17 @@ fn xnor_convolution(
 pub struct XnorAlexNet {
     /// Whether the K map is there.
     pub k_map: bool,
+    /// Widths of the seven layers before the classifier.
+    pub widths: [usize; 7],
     /// Pictures and classes.
     pub task: Task,
 }
 
 impl XnorAlexNet {
+    /// The paper's network for ImageNet.
+    pub const IMAGENET: Self =
+        Self { k_map: true, widths: [96, 256, 384, 384, 256, 4096, 4096], task: Task::IMAGENET };
+
     /// The network.
     ///
     /// # Errors
@@ -221,19 +231,19 @@ impl XnorAlexNet {
         };
         let pool = Window::square(3).stride(2);
         let mut x = net.input();
-        x = net.convolution(&number(), x, 96, Window::square(11).stride(4).padding(2));
+        x = net.convolution(&number(), x, self.widths[0], Window::square(11).stride(4).padding(2));
         x = net.batch_normalization(&number(), x);
         x = net.relu(&number(), x);
         x = net.max_pool(&number(), x, pool);
         let layers = [
-            (256, Window::square(5).padding(2), true),
-            (384, Window::square(3).padding(1), false),
-            (384, Window::square(3).padding(1), false),
-            (256, Window::square(3).padding(1), true),
-            (4096, Window::square(6), false),
-            (4096, Window::square(1), false),
+            (Window::square(5).padding(2), true),
+            (Window::square(3).padding(1), false),
+            (Window::square(3).padding(1), false),
+            (Window::square(3).padding(1), true),
+            (Window::square(6), false),
+            (Window::square(1), false),
         ];
-        for (width, window, pooled) in layers {
+        for ((window, pooled), &width) in layers.into_iter().zip(&self.widths[1..]) {
             x = net.block(number(), x, |net, x| {
                 let x = net.batch_normalization_with("bn", x, XNOR_EPSILON);
                 xnor_convolution(net, "conv", x, width, window, self.k_map)

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Graph, Node, Op};
+use crate::graph::{Graph, Node, Op, ValueId};
 
 use super::{
     fallback::FloatLayers,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::convert::{
     chain::{channel_operations, uniform_constant},
-    describe::describe_source,
+    describe::{describe_source, is_computed},
     facts::Levels,
     lattice::codes,
     view::View,
@@ -69,6 +69,9 @@ pub(super) struct Demand {
     pub(super) sign_weights: HashMap<usize, BinaryWeights>,
     /// Why a layer is not binary, by node.
     pub(super) reasons: HashMap<usize, String>,
+    /// The input that is the reason, by node: neither an input of the network nor one with a few
+    /// evenly spaced values.
+    pub(super) not_two_valued: HashMap<usize, ValueId>,
     /// Whether a value is wanted as bits.
     pub(super) bits: Vec<bool>,
     /// Whether a value is wanted as floats.
@@ -78,18 +81,22 @@ pub(super) struct Demand {
 impl Demand {
     pub(super) fn new(graph: &Graph, shapes: &[Vec<usize>], float_layers: &FloatLayers) -> Self {
         let levels = two_valued(graph);
-        let planes = planes(graph, &levels, &codes(graph), shapes);
+        let codes = codes(graph);
+        let planes = planes(graph, &levels, &codes, shapes);
         let mut demand = Self {
             binary: HashMap::new(),
             multi: HashMap::new(),
             planes,
             sign_weights: HashMap::new(),
             reasons: HashMap::new(),
+            not_two_valued: HashMap::new(),
             bits: vec![false; graph.values.len()],
             floats: vec![false; graph.values.len()],
             levels,
         };
         demand.find_binary_layers(graph, float_layers);
+        let few_values = |id: ValueId| codes[id.index()].is_some();
+        demand.not_two_valued.retain(|_, input| !few_values(*input) && is_computed(graph, *input));
         demand.propagate(graph);
         demand
     }
@@ -133,6 +140,7 @@ impl Demand {
                         self.sign_weights.insert(index, weights);
                     }
                     self.reasons.insert(index, reason);
+                    self.not_two_valued.extend(node.input(0).map(|input| (index, input)));
                 }
                 Err(reason) => {
                     self.reasons.insert(index, reason.to_string());

@@ -634,12 +634,16 @@ impl Lowering<'_> {
         output: &str,
     ) {
         let per_output = layer.geometry.products();
+        if let Some(&input) = self.demand.not_two_valued.get(&index) {
+            self.not_two_valued.push((self.layers.len(), input));
+        }
         self.layers.push(LayerReport {
             name: self.node(index).name.clone(),
             kind: layer.kind.clone(),
             binary,
             binary_weights,
             reason,
+            input_zeros: None,
             input_shape: layer.input,
             output_shape: layer.output,
             bytes_before,

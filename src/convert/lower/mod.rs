@@ -7,6 +7,7 @@
 
 mod builder;
 mod demand;
+mod ends;
 mod fallback;
 mod grow;
 mod layer;
@@ -34,6 +35,7 @@ use crate::{
 };
 use builder::Builder;
 use demand::Demand;
+use ends::Ends;
 use fallback::{FloatLayers, MOST_ATTEMPTS, add_readers};
 use segments::SegmentsPlace;
 
@@ -86,12 +88,16 @@ struct Lowering<'a> {
     demand: Demand,
     floats: Vec<Option<FloatPlace>>,
     segments: Vec<Option<SegmentsPlace>>,
+    /// Where the ends of blocks lie.
+    ends: Ends,
     bits: Vec<Option<BitsPlace>>,
     /// Digits of codes, highest first, by the value whose code they are.
     code_places: HashMap<ValueId, Vec<(BitsPlace, Levels)>>,
     done: Vec<bool>,
     builder: Builder,
     layers: Vec<LayerReport>,
+    /// For the trace.
+    not_two_valued: Vec<(usize, ValueId)>,
     notes: Notes,
 }
 
@@ -145,11 +151,13 @@ fn attempt(
         demand,
         floats: vec![None; graph.values.len()],
         segments: vec![None; graph.values.len()],
+        ends: Ends::new(graph),
         bits: vec![None; graph.values.len()],
         code_places: HashMap::new(),
         done,
         builder: Builder::default(),
         layers: Vec::new(),
+        not_two_valued: Vec::new(),
         notes: Notes::default(),
     };
     if options.f16 {
@@ -162,9 +170,14 @@ fn attempt(
     lowering.lower_nodes()?;
     lowering.place_outputs()?;
     let mut values = lowering.traced_values();
+    let mut blocks = lowering.ends.blocks(graph, &lowering.shapes);
     let mut program = lowering.builder.program;
-    trace::renumber(&mut values, &drop_unread_buffers(&mut program));
-    let trace = Trace { values, signs: Vec::new(), f16: options.f16 };
+    let buffers = drop_unread_buffers(&mut program);
+    trace::renumber(&mut values, &buffers);
+    ends::renumber(&mut blocks, &buffers, &program);
+    program.metadata.blocks = blocks;
+    let not_two_valued = lowering.not_two_valued;
+    let trace = Trace { values, signs: Vec::new(), not_two_valued, f16: options.f16 };
     Ok(Conversion { program, report: Report::new(lowering.layers, lowering.notes), trace })
 }
 
@@ -225,8 +238,10 @@ impl<'a> Lowering<'a> {
     /// Records where the floats of a value lie, for it and for all its aliases.
     fn place_float(&mut self, value: ValueId, buffer: BufferId, view: View) {
         let uses = self.uses(value, &view);
+        self.ends.place(value, buffer, &view);
         self.floats[value.index()] = Some(FloatPlace { buffer, view });
         for (alias, view) in uses.aliases {
+            self.ends.place(alias, buffer, &view);
             self.floats[alias.index()] = Some(FloatPlace { buffer, view });
         }
         // A structural node stays open while its bits are still to come.
@@ -363,6 +378,7 @@ impl<'a> Lowering<'a> {
             });
             let view = View::row_major(shape);
             if shape.len() == 4 && !self.is_channels_last_input(value) {
+                self.ends.place(value, buffer, &view);
                 self.floats[value.index()] = Some(FloatPlace { buffer, view });
                 let place = self.channels_first_copy(value, "input")?;
                 self.place_float(value, place.buffer, place.view);

@@ -153,8 +153,12 @@ impl Lowering<'_> {
             self.write_segment_bits(place, tap)?;
         }
         let uses = self.uses(value, &place.view);
+        let maps = place.segments.iter().map(|segment| (segment.buffer, segment.values.channels));
+        let maps: Vec<(BufferId, usize)> = maps.collect();
+        self.ends.place_segments(value, &maps, place.size, &place.view);
         self.segments[value.index()] = Some(place.clone());
         for (alias, view) in uses.aliases {
+            self.ends.place_segments(alias, &maps, place.size, &view);
             self.segments[alias.index()] = Some(SegmentsPlace { view, ..place.clone() });
         }
         for node in uses.structural {
@@ -248,10 +252,11 @@ impl Lowering<'_> {
         let inputs = place.buffers();
         self.builder.step(&format!("{name}.join"), StepKind::Concat { inputs, output });
         // For the other names of the same data as well.
-        for (float, segments) in self.floats.iter_mut().zip(&self.segments) {
+        for (index, (float, segments)) in self.floats.iter_mut().zip(&self.segments).enumerate() {
             if let (None, Some(other)) = (&*float, segments)
                 && other.segments == place.segments
             {
+                self.ends.place(ValueId(index as u32), output, &other.view);
                 *float = Some(FloatPlace { buffer: output, view: other.view.clone() });
             }
         }

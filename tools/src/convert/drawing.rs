@@ -350,6 +350,7 @@ mod tests {
             binary: true,
             binary_weights: true,
             reason: None,
+            input_zeros: None,
             input_shape: shape,
             output_shape: shape,
             bytes_before: 3200 * (layer + 1),

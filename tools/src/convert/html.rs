@@ -7,6 +7,7 @@ use super::{
     markup::{Escaped, Number},
     remarks,
     report::{Document, change, layer_counts},
+    zeros::{self, Source},
 };
 use crate::terminal;
 use bnn::{
@@ -29,7 +30,7 @@ pub(super) fn page(document: &Document<'_>, program: &Program, input: &str) -> S
     page.header(document, &stem, input, &program.name);
     page.figures(document);
     page.network(program, document.report);
-    page.layers(document.report);
+    page.layers(document);
     page.remarks("Warnings", "warnings", &document.report.warnings);
     page.remarks("Notes", "notes", &document.report.notes);
     page.foot();
@@ -179,7 +180,8 @@ impl Page {
         );
     }
 
-    fn layers(&mut self, report: &Report) {
+    fn layers(&mut self, document: &Document<'_>) {
+        let report = document.report;
         self.0.push_str(
             "<section>\n<h2>Layer by layer</h2>\n<table>\n<thead><tr><th>layer</th>\
              <th>input → output</th><th>leaves as</th><th>weights before → after</th>\
@@ -193,7 +195,7 @@ impl Page {
             macs: largest(|layer| layer.macs),
         };
         for (index, layer) in report.layers.iter().enumerate() {
-            self.layer(index, layer, &scales);
+            self.layer(index, layer, &scales, document.zeros_counted_in.as_ref());
         }
         let _ = write!(
             self.0,
@@ -208,7 +210,13 @@ impl Page {
         );
     }
 
-    fn layer(&mut self, index: usize, layer: &LayerReport, scales: &Scales) {
+    fn layer(
+        &mut self,
+        index: usize,
+        layer: &LayerReport,
+        scales: &Scales,
+        zeros_counted_in: Option<&Source>,
+    ) {
         let class = class(Kind::Layer(layer.precision()));
         let bar = |class: &str, share: f64| {
             format!("<i class=\"{class}\" style=\"width:{}%\"></i>", Number(100.0 * share))
@@ -239,8 +247,8 @@ impl Page {
                 Precision::Float => "no",
             },
         );
-        if let Some(reason) = &layer.reason {
-            let _ = write!(self.0, ": {}", Escaped(reason));
+        if let Some(reason) = zeros::reason(layer, zeros_counted_in) {
+            let _ = write!(self.0, ": {}", Escaped(&reason));
         }
         self.0.push_str("</td></tr>\n");
     }

@@ -1,13 +1,17 @@
 //! `bnn-convert`: trained networks to `.bnn` files.
 
+mod archs;
 mod blocks;
 mod drawing;
 mod html;
 mod layer_check;
+mod made_up;
 mod markup;
 mod preprocessing;
 mod remarks;
 mod report;
+mod source;
+mod zeros;
 
 use crate::{
     engine::EngineArguments,
@@ -23,16 +27,14 @@ use bnn::{
     Model,
     convert::{Conversion, ConvertOptions, convert},
     format,
-    graph::Graph,
-    import::onnx::{self, ImportError, ImportOptions},
     program::{Metadata, Program},
 };
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use layer_check::{LayerArguments, LayerCheck, Subjects};
 use preprocessing::PreprocessingArguments;
 use report::Document;
+use source::{Source, SourceArguments};
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -41,23 +43,46 @@ use std::{
 /// Name of the tool in messages.
 const PROGRAM: &str = "bnn-convert";
 
-/// Converts a trained network (ONNX, QONNX) to a .bnn file.
+/// Stands for an output that was not given: no file can have this name.
+const NO_OUTPUT: &str = ".";
+
+/// Converts a trained network (ONNX, QONNX, safetensors with an architecture) to a .bnn file.
 #[derive(Debug, Parser)]
 #[command(
     name = PROGRAM,
     version = env!("CARGO_PKG_VERSION"),
     long_version = version::long(),
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 done, 2 wrong usage, 3 an input cannot be read or is broken, \
                   4 the model is not supported or --strict refused it, 5 verification failed, \
                   1 anything else."
 )]
+struct Tool {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    convert: Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the architectures that --arch knows, and what they cost
+    Archs(archs::Arguments),
+}
+
+/// Arguments of a conversion.
+#[derive(Debug, clap::Args)]
 struct Arguments {
-    /// The trained network: .onnx
+    /// The trained network: .onnx, or .safetensors with --arch or --graph
     #[arg(value_name = "INPUT")]
-    input: PathBuf,
+    input: Option<PathBuf>,
     /// The file to write
-    #[arg(short, long, value_name = "OUT.bnn")]
+    // Needed, but not beside a subcommand; checked when a conversion runs.
+    #[arg(short, long, value_name = "OUT.bnn", default_value = NO_OUTPUT, hide_default_value = true)]
     output: PathBuf,
+    #[command(flatten)]
+    source: SourceArguments,
     /// Shape of an input where the file leaves sizes open; the batch is always free. Repeatable
     #[arg(long = "input-shape", value_name = "NAME=1,3,224,224", value_parser = input_shape)]
     input_shapes: Vec<(String, Vec<usize>)>,
@@ -105,29 +130,53 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let arguments: Arguments = exit::parse()?;
-    let input_bytes = check_paths(&arguments)?;
+    let Tool { command, convert } = exit::parse()?;
+    match command {
+        Some(Command::Archs(arguments)) => archs::run(&arguments),
+        None if convert.output.as_os_str() == NO_OUTPUT => {
+            let missing = if convert.source.is_there(convert.input.as_deref()) {
+                "no --output: expected -o OUT.bnn"
+            } else {
+                "no INPUT: expected bnn-convert INPUT -o OUT.bnn"
+            };
+            Err(Failure::usage(format_args!("{missing}; --help shows more")))
+        }
+        None => run_conversion(convert),
+    }
+}
+
+fn run_conversion(arguments: Arguments) -> Result<()> {
+    check_paths(&arguments)?;
     let labels = arguments.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default();
     // Read before the long work, so that a mistake is told at once.
     let golden = arguments.verify.as_deref().map(Golden::read).transpose()?;
 
-    let graph = import(&arguments)?;
+    let Source { graph, bytes: input_bytes, name: input_name, random_weights, notes } =
+        source::read(&arguments)?;
     let first_input = graph.inputs.first().and_then(|input| input.shape.get(1..)).unwrap_or(&[]);
     let preprocessing = arguments.preprocessing.resolve(first_input)?;
-    let metadata = Metadata { preprocessing, labels, ..Metadata::default() };
+    let metadata = Metadata {
+        preprocessing: preprocessing.clone(),
+        labels,
+        random_weights,
+        ..Metadata::default()
+    };
     let options = ConvertOptions { strict: arguments.strict, f16: arguments.f16, metadata };
     // The conversion takes the graph apart.
     let original = arguments.layers.verify_layers.then(|| graph.clone());
     let converted = convert(graph, &options);
-    let Conversion { program, report, trace } = converted.map_err(|error| {
-        Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
+    let Conversion { program, mut report, trace } = converted.map_err(|error| {
+        let again = || source::read(&arguments).map(|source| source.graph);
+        let message = zeros::refusal(&error, preprocessing.as_ref(), again);
+        Failure::new(Status::Unsupported, format_args!("{input_name}: {message}"))
     })?;
+    report.notes.splice(0..0, notes);
     if let Some(path) = &arguments.labels {
         preprocessing::label_count_fits(&program.metadata.labels, &program.outputs)
             .map_err(|message| Failure::input(path, message))?;
     }
     let bytes = format::write(&program).map_err(|error| {
-        Failure::new(Status::Unsupported, format_args!("{}: {error}", arguments.input.display()))
+        Failure::new(Status::Unsupported, format_args!("{input_name}: {error}"))
     })?;
 
     let mut output = Output::new();
@@ -146,11 +195,19 @@ fn run() -> Result<()> {
         })?),
         None => None,
     };
+    let zeros_counted_in = zeros::count(
+        &mut report,
+        &trace,
+        &bytes,
+        arguments.verify.as_deref().zip(golden.as_ref()),
+        arguments.layers.input(),
+    );
     let document = Document {
         output: arguments.output.display().to_string(),
         bytes: bytes.len() as u64,
         input_bytes,
         report: &report,
+        zeros_counted_in,
         verification: verification.as_ref(),
         layer_comparison: layers.as_ref(),
     };
@@ -160,7 +217,7 @@ fn run() -> Result<()> {
         remove_stale(&arguments.output)?;
         // Where the layers were compared, the document says what is wrong.
         if layers.is_some() {
-            write_report(&arguments, &document, &program)?;
+            write_report(&arguments, &document, &program, &input_name)?;
         }
         if arguments.json {
             if layers.is_some() {
@@ -174,7 +231,7 @@ fn run() -> Result<()> {
         return layers.as_ref().map_or(Ok(()), LayerCheck::check);
     }
     write_model(&arguments.output, &program)?;
-    write_report(&arguments, &document, &program)?;
+    write_report(&arguments, &document, &program, &input_name)?;
     if arguments.json {
         output.json(&document)?;
     } else {
@@ -188,10 +245,15 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
 }
 
 /// Writes the report, if one is asked for, in the form that the name of the file asks for.
-fn write_report(arguments: &Arguments, document: &Document<'_>, program: &Program) -> Result<()> {
+fn write_report(
+    arguments: &Arguments,
+    document: &Document<'_>,
+    program: &Program,
+    input_name: &str,
+) -> Result<()> {
     let Some(path) = arguments.report.as_deref() else { return Ok(()) };
     if has_extension(path, "html") {
-        let page = html::page(document, program, &arguments.input.display().to_string());
+        let page = html::page(document, program, input_name);
         return files::write(path, page.as_bytes());
     }
     let mut json =
@@ -200,19 +262,21 @@ fn write_report(arguments: &Arguments, document: &Document<'_>, program: &Progra
     files::write(path, &json)
 }
 
-/// Checks what can be seen from the paths alone, and returns the length of the input.
-fn check_paths(arguments: &Arguments) -> Result<u64> {
+/// Checks what can be seen from the paths alone.
+fn check_paths(arguments: &Arguments) -> Result<()> {
     let Arguments { input, output, report, .. } = arguments;
-    let metadata = fs::metadata(input).map_err(|error| Failure::input(input, error))?;
-    if metadata.is_dir() {
-        return Err(Failure::input(input, "a folder, expected an ONNX file"));
-    }
-    if has_extension(input, "safetensors") {
-        return Err(Failure::usage(format_args!(
-            "{}: not supported yet: a .safetensors file holds no graph and needs --arch, which this \
-             version does not have; export the network as ONNX",
-            input.display()
-        )));
+    for input in input.iter().map(PathBuf::as_path).chain(arguments.source.graph_path()) {
+        let metadata = fs::metadata(input).map_err(|error| Failure::input(input, error))?;
+        if metadata.is_dir() {
+            return Err(Failure::input(input, "a folder, expected a file"));
+        }
+        let same = |a: &Path, b: &Path| matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b);
+        if same(input, output) {
+            return Err(Failure::usage(format_args!(
+                "--output {} would overwrite the input",
+                output.display()
+            )));
+        }
     }
     if let Some(report) = report
         && !has_extension(report, "json")
@@ -223,14 +287,7 @@ fn check_paths(arguments: &Arguments) -> Result<u64> {
             report.display()
         )));
     }
-    let same = |a: &Path, b: &Path| matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b);
-    if same(input, output) {
-        return Err(Failure::usage(format_args!(
-            "--output {} would overwrite the input",
-            output.display()
-        )));
-    }
-    Ok(metadata.len())
+    Ok(())
 }
 
 /// One label a line; empty lines at the end do not count.
@@ -243,36 +300,6 @@ fn read_labels(path: &Path) -> Result<Vec<String>> {
         Some(line) => Err(Failure::input(path, format_args!("line {} is empty", line + 1))),
         None => Ok(labels),
     }
-}
-
-fn import(arguments: &Arguments) -> Result<Graph> {
-    let mut input_shapes = BTreeMap::new();
-    for (name, shape) in &arguments.input_shapes {
-        if input_shapes.insert(name.clone(), shape.clone()).is_some() {
-            return Err(Failure::usage(format_args!("--input-shape {name} is given twice")));
-        }
-    }
-    onnx::read(&arguments.input, &ImportOptions { input_shapes }).map_err(|error| {
-        let cause = match &error {
-            ImportError::File { source, .. } => source,
-            other => other,
-        };
-        let status = match cause {
-            ImportError::OpenShape { .. } => Status::Usage,
-            // A shape that is given goes before the one in the file, so a misfit is its fault.
-            ImportError::Input { .. } | ImportError::Node { .. } | ImportError::Shape(_)
-                if !arguments.input_shapes.is_empty() =>
-            {
-                Status::Usage
-            }
-            ImportError::Input { .. }
-            | ImportError::OperatorSet { .. }
-            | ImportError::Evaluation(_)
-            | ImportError::Unsupported(_) => Status::Unsupported,
-            _ => Status::Input,
-        };
-        Failure::new(status, error)
-    })
 }
 
 /// Compares the file as it will be written with golden outputs.
@@ -319,6 +346,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        Tool::command().debug_assert();
     }
 }

@@ -1,6 +1,10 @@
 //! What the conversion did, as a document and as a table.
 
-use super::{layer_check::LayerCheck, remarks};
+use super::{
+    layer_check::LayerCheck,
+    remarks,
+    zeros::{self, Source},
+};
 use crate::{
     exit::Result,
     output::Output,
@@ -23,12 +27,23 @@ pub(super) struct Document<'a> {
     /// What became of the layers.
     #[serde(flatten)]
     pub(super) report: &'a Report,
+    /// The input in which zeros were counted, if a layer is not binary for what it reads: a file, or
+    /// `made up`.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "source_name")]
+    pub(super) zeros_counted_in: Option<Source>,
     /// The comparison with golden outputs, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verification: Option<&'a Verification>,
     /// The comparison with the float graph, if there was one: every tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) layer_comparison: Option<&'a LayerCheck>,
+}
+
+fn source_name<S: serde::Serializer>(
+    source: &Option<Source>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    source.as_ref().map(|source| &source.name).serialize(serializer)
 }
 
 impl Document<'_> {
@@ -92,7 +107,7 @@ impl Document<'_> {
                 layer.bytes_before.to_string(),
                 layer.bytes_after.to_string(),
                 terminal::quantity(layer.macs),
-                verdict(layer),
+                verdict(layer, self.zeros_counted_in.as_ref()),
             ]);
         }
         table.row([
@@ -130,13 +145,13 @@ pub(super) fn layer_counts(report: &Report) -> String {
 }
 
 /// Whether a layer is binary, and why not.
-fn verdict(layer: &LayerReport) -> String {
+fn verdict(layer: &LayerReport, zeros_counted_in: Option<&Source>) -> String {
     let answer = match layer.precision() {
         Precision::Binary => return "yes".to_owned(),
         Precision::WeightsOnly => "weights only",
         Precision::Float => "no",
     };
-    match &layer.reason {
+    match zeros::reason(layer, zeros_counted_in) {
         Some(reason) => format!("{answer}: {reason}"),
         None => answer.to_owned(),
     }

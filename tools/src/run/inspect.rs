@@ -11,7 +11,7 @@ use crate::{
 use bnn::{
     Model,
     format::{self, FileSummary},
-    program::{Port, Preprocessing, Resize},
+    program::{Block, Port, Preprocessing, Resize},
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ struct Inspection<'a> {
     labels: &'a [String],
     outputs_are_probabilities: bool,
     random_weights: bool,
+    blocks: &'a [Block],
     binary_layers: usize,
     float_layers: usize,
     macs: Macs,
@@ -72,6 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         labels: model.labels(),
         outputs_are_probabilities: program.metadata.outputs_are_probabilities,
         random_weights: program.metadata.random_weights,
+        blocks: model.blocks(),
         binary_layers: layers.iter().filter(|layer| layer.binary).count(),
         float_layers: layers.iter().filter(|layer| layer.kind == "float_conv").count(),
         macs: layers::total_macs(&layers),
@@ -114,6 +116,14 @@ impl Inspection<'_> {
         }
         if self.random_weights {
             output.line(style.bad("the weights are random numbers, for benchmarks only"))?;
+        }
+        if !self.blocks.is_empty() {
+            let kept = |block: &&Block| block.input.is_some() && block.output.is_some();
+            output.line(format_args!(
+                "blocks: {}, {} of them with input and output kept as floats",
+                self.blocks.len(),
+                self.blocks.iter().filter(kept).count()
+            ))?;
         }
         output.line(format_args!(
             "{} binary and {} float layers, {} binary and {} float MACs an image",

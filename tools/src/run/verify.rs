@@ -20,6 +20,10 @@ pub(super) struct Arguments {
     golden: PathBuf,
     #[command(flatten)]
     strictness: Strictness,
+    /// Run each block of the network by itself as well, on its golden input 'tapin.X', and compare with
+    /// 'tap.X'; --allow-flips counts blocks as it counts rows
+    #[arg(long)]
+    blocks: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -32,7 +36,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let loaded = ModelArguments { model: Some(arguments.model.clone()), mmap: false }.open()?;
     let golden = Golden::read(&arguments.golden)?;
     let golden_name = arguments.golden.display().to_string();
-    let verification = verification::verify(
+    let verify =
+        if arguments.blocks { verification::verify_with_blocks } else { verification::verify };
+    let verification = verify(
         (&loaded.name, &loaded.model),
         (&golden_name, &golden),
         &options,

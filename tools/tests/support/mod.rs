@@ -233,18 +233,30 @@ pub fn network(variant: Variant) -> Vec<u8> {
         last = "sampled";
     }
     let side = if variant.open_shape { None } else { Some(SIDE as i64) };
+    let initializers = vec![
+        tensor("stem.weight", &[3, 3, 1, 1], identity),
+        tensor("stem.bias", &[3], vec![-0.5; 3]),
+        tensor("zero", &[], vec![0.0]),
+        tensor("plus", &[], vec![1.0]),
+        tensor("minus", &[], vec![-1.0]),
+        tensor("match.weight", &[3, 3, 1, 1], patterns),
+    ];
+    let input = port("image", &[None, Some(3), side, side]);
+    file(nodes, initializers, input, port(last, &[None, Some(3)]))
+}
+
+/// An ONNX file.
+pub fn file(
+    nodes: Vec<NodeProto>,
+    initializers: Vec<TensorProto>,
+    input: ValueInfoProto,
+    output: ValueInfoProto,
+) -> Vec<u8> {
     let graph = GraphProto {
         node: nodes,
-        initializer: vec![
-            tensor("stem.weight", &[3, 3, 1, 1], identity),
-            tensor("stem.bias", &[3], vec![-0.5; 3]),
-            tensor("zero", &[], vec![0.0]),
-            tensor("plus", &[], vec![1.0]),
-            tensor("minus", &[], vec![-1.0]),
-            tensor("match.weight", &[3, 3, 1, 1], patterns),
-        ],
-        input: vec![port("image", &[None, Some(3), side, side])],
-        output: vec![port(last, &[None, Some(3)])],
+        initializer: initializers,
+        input: vec![input],
+        output: vec![output],
         ..GraphProto::default()
     };
     let model = ModelProto {
@@ -256,7 +268,7 @@ pub fn network(variant: Variant) -> Vec<u8> {
     model.write_buf().unwrap()
 }
 
-fn node(name: &str, op: &str, inputs: &[&str], output: &str) -> NodeProto {
+pub fn node(name: &str, op: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
         name: Some(name.into()),
         op_type: Some(op.into()),
@@ -266,7 +278,7 @@ fn node(name: &str, op: &str, inputs: &[&str], output: &str) -> NodeProto {
     }
 }
 
-fn tensor(name: &str, dims: &[i64], values: Vec<f32>) -> TensorProto {
+pub fn tensor(name: &str, dims: &[i64], values: Vec<f32>) -> TensorProto {
     TensorProto {
         name: Some(name.into()),
         dims: dims.to_vec(),
@@ -276,7 +288,7 @@ fn tensor(name: &str, dims: &[i64], values: Vec<f32>) -> TensorProto {
     }
 }
 
-fn port(name: &str, dims: &[Option<i64>]) -> ValueInfoProto {
+pub fn port(name: &str, dims: &[Option<i64>]) -> ValueInfoProto {
     let dim = dims.iter().enumerate().map(|(axis, &extent)| Dimension {
         dim_value: extent,
         dim_param: extent.is_none().then(|| format!("axis{axis}")),
