@@ -6,6 +6,7 @@ use super::{
     demand::{LayerKind, layer_kind, transposed},
     grow::{PathToStep, Running},
     pool::pool_geometry,
+    segments::{PlacedSegment, SegmentTap, SegmentValues, SegmentsPlace},
 };
 use crate::{
     convert::{
@@ -20,7 +21,7 @@ use crate::{
     graph::{Node, Op, ValueId},
     program::{
         AffineTerms, Alphabet, BinaryConv, BinaryOutput, BufferId, BufferKind, ChannelOp,
-        ConvGeometry, FloatConv, PadValue, PoolGeometry, StepKind, TensorData,
+        ConvGeometry, FloatConv, MAX_SHORT_PRODUCTS, PadValue, PoolGeometry, StepKind, TensorData,
     },
 };
 
@@ -320,6 +321,16 @@ impl Lowering<'_> {
         } else {
             None
         };
+        let integers = if thresholded.is_none() && plain && head.is_empty() {
+            self.integer_segment(index, &layer, &pending)
+        } else {
+            None
+        };
+        if let Some((buffer, place, taps)) = integers {
+            let output = SumsOutput::Integers(buffer);
+            self.emit_binary(index, layer, pending, &weights, output);
+            return self.place_segments(node.output(), &place, taps);
+        }
         let output = match thresholded {
             Some(output) => output,
             None => {
@@ -337,7 +348,7 @@ impl Lowering<'_> {
                 if plain {
                     make_first_scales_positive(&mut weights, &mut ops);
                 }
-                ThresholdOrFloat::Float(ops)
+                SumsOutput::Float(ops)
             }
         };
         self.emit_binary(index, layer, pending, &weights, output);
@@ -379,7 +390,7 @@ impl Lowering<'_> {
         pending: &PendingBinary,
         weights: &mut BinaryWeights,
         head: &[Operation],
-    ) -> Result<Option<ThresholdOrFloat>, ConvertError> {
+    ) -> Result<Option<SumsOutput>, ConvertError> {
         let result = self.node(index).output();
         let Some(path) = self.pooled_path(result, layer) else { return Ok(None) };
         let last = path.pools.last().map_or(layer.output, |pool| pool.2);
@@ -465,7 +476,32 @@ impl Lowering<'_> {
         }
         let place = BitsPlace { buffer, view: path.to_step.view.clone(), padding: None };
         self.place_bits(path.to_step.result, place)?;
-        Ok(Some(ThresholdOrFloat::Threshold { thresholds, output, pools }))
+        Ok(Some(SumsOutput::Threshold { thresholds, output, pools }))
+    }
+
+    /// Room for the sums of a layer as integers, if they are small and only compared and concatenated;
+    /// and what is compared.
+    fn integer_segment(
+        &mut self,
+        index: usize,
+        layer: &Layer,
+        pending: &PendingBinary,
+    ) -> Option<(BufferId, SegmentsPlace, Vec<SegmentTap>)> {
+        if layer.geometry.products() > MAX_SHORT_PRODUCTS {
+            return None;
+        }
+        let (view, size) = (layer.view.clone(), layer.output);
+        let lattice = Some(lattice(&layer.geometry, pending));
+        let values = SegmentValues { channels: size[2], lattice };
+        let result = self.node(index).output();
+        let (taps, is_joined) = self.only_compared(result, &view, size, &[values])?;
+        if !is_joined {
+            // Bits alone are written by the layer itself.
+            return None;
+        }
+        let buffer = self.builder.buffer(BufferKind::I16, size);
+        let segments = vec![PlacedSegment { buffer, values }];
+        Some((buffer, SegmentsPlace { segments, size, view }, taps))
     }
 
     /// The way from a layer's result to a step, cut where max pools lie on it.
@@ -514,14 +550,15 @@ impl Lowering<'_> {
         layer: Layer,
         pending: PendingBinary,
         weights: &BinaryWeights,
-        output: ThresholdOrFloat,
+        output: SumsOutput,
     ) {
         let name = &pending.name;
         let words = pack(layer.order.iter().map(|&at| weights.signs[at]));
         let bytes = words.len() * 8;
         let kind = match &output {
-            ThresholdOrFloat::Threshold { .. } => "bits",
-            ThresholdOrFloat::Float(ops) => output_kind(ops),
+            SumsOutput::Threshold { .. } => "bits",
+            SumsOutput::Integers(_) => "i16",
+            SumsOutput::Float(ops) => output_kind(ops),
         };
         self.report(index, &layer, true, true, None, weights.signs.len() * 4, bytes, kind);
         let tensor = self.builder.tensor(
@@ -538,11 +575,15 @@ impl Lowering<'_> {
             affine: pending.affine,
         };
         match output {
-            ThresholdOrFloat::Float(ops) => {
+            SumsOutput::Float(ops) => {
                 let output = BinaryOutput::Float(self.builder.epilogue(name, ops));
                 self.builder.step(name, StepKind::BinaryConv { conv, output });
             }
-            ThresholdOrFloat::Threshold { thresholds, output, pools } => {
+            SumsOutput::Integers(output) => {
+                let output = BinaryOutput::Integers { output };
+                self.builder.step(name, StepKind::BinaryConv { conv, output });
+            }
+            SumsOutput::Threshold { thresholds, output, pools } => {
                 let thresholds = self.builder.tensor(
                     &format!("{name}.threshold"),
                     vec![thresholds.len()],
@@ -638,8 +679,10 @@ struct PendingPool {
     output: BufferId,
 }
 
-enum ThresholdOrFloat {
+/// What becomes of the sums of a binary layer.
+enum SumsOutput {
     Threshold { thresholds: Vec<i32>, output: BufferId, pools: Vec<PendingPool> },
+    Integers(BufferId),
     Float(Vec<PendingOp>),
 }
 
