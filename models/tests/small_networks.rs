@@ -29,8 +29,7 @@ const fn large(side: usize) -> Task {
     Task { input: [side; 2], classes: 10, stem: Stem::Large }
 }
 
-const BI_REAL: BiReal =
-    BiReal { blocks: [1; 4], width: 6, task: small(16), scale: Scale::Channel, shifts: false };
+const BI_REAL: BiReal = BiReal { blocks: [1; 4], width: 6, task: small(16), ..BiReal::BI_REAL_18 };
 
 const RESNET_E: ResNetE =
     ResNetE { blocks: [1; 4], width: 6, task: small(16), ..ResNetE::RESNET_E_18 };
@@ -178,7 +177,12 @@ fn networks() -> Vec<(&'static str, Built)> {
     case!("conv_net_real", conv_net(ConvNetActivations::Real, false));
     case!(
         "binary_alexnet",
-        BinaryAlexNet { widths: [6, 7, 8, 8, 2], dense_widths: [20; 2], task: large(224) }
+        BinaryAlexNet {
+            widths: [6, 7, 8, 8, 2],
+            dense_widths: [20; 2],
+            task: large(224),
+            ..BinaryAlexNet::IMAGENET
+        }
     );
     case!("binary_resnet", BinaryResNet18 { width: 3, task: small(16) });
     case!("xnor_resnet", resnet(Method::Xnor { k_map: true }));
@@ -188,7 +192,7 @@ fn networks() -> Vec<(&'static str, Built)> {
     );
     case!(
         "xnor_alexnet",
-        XnorAlexNet { k_map: true, widths: [4, 6, 6, 6, 5, 20, 16], task: large(224) }
+        XnorAlexNet { widths: [4, 6, 6, 6, 5, 20, 16], task: large(224), ..XnorAlexNet::IMAGENET }
     );
     case!("bwn_resnet", resnet(Method::BinaryWeights));
     case!("tbn_resnet", PreActivation { shortcut, ..resnet(Method::Tbn) });
@@ -198,7 +202,7 @@ fn networks() -> Vec<(&'static str, Built)> {
     case!("float_resnet", resnet(Method::FullPrecision));
     case!(
         "real_to_binary",
-        RealToBinary { blocks: [1; 4], width: 8, reduction: 8, task: large(64) }
+        RealToBinary { blocks: [1; 4], width: 8, task: large(64), ..RealToBinary::RESNET_18 }
     );
     let depth_preserving = HyperConvolution::DepthPreserving;
     case!("hyper_resnet", hyper(Shortcut::FullPrecision, depth_preserving));
