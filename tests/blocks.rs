@@ -365,6 +365,52 @@ fn places_that_make_no_sense_are_refused() {
     assert_eq!(error, "block 'layer1': the name is taken by another block");
 }
 
+/// Dense units whose maps are nowhere joined: between them lie floats and integers side by side.
+#[test]
+fn units_between_segments_run_by_themselves() {
+    let mut network = Network { graph: Graph::new("units"), random: Random(21) };
+    let image = network.graph.add_input("image", vec![1, 3, 6, 6]);
+    let mut x = network.conv("stem", image, [CHANNELS, 3, 3, 3], 1, None);
+    let mut channels = CHANNELS;
+    for unit in 0..4 {
+        let name = format!("unit{unit}");
+        let normal = network.norm(&format!("{name}.bn"), x, channels);
+        let bits = network.sign(&format!("{name}.sign"), normal);
+        let conv = format!("{name}.conv");
+        let grown = network.conv(&conv, bits, [11, channels, 3, 3], 1, Some(1.0));
+        let joined = network.graph.push_node(&*name, Op::Concat { axis: 1 }, [x, grown]);
+        network.block(&name, x, joined);
+        network.block(&format!("{name}.inner"), x, grown);
+        (x, channels) = (joined, channels + 11);
+    }
+    let first = network.graph.blocks[0].input;
+    network.block("all", first, x);
+    network.graph.outputs = vec![x];
+    let program = converted(&network.graph);
+    let model = Model::from_program(program.clone()).unwrap();
+    let parts = |end: &Option<BlockTensor>| -> Vec<BufferKind> {
+        let parts = end.iter().flat_map(|tensor| &tensor.parts);
+        parts.map(|part| program.buffer(part.buffer).kind).collect()
+    };
+    let third = model.blocks().iter().find(|block| block.name == "unit2").unwrap();
+    assert_eq!(parts(&third.input), [BufferKind::F32, BufferKind::I16, BufferKind::I16]);
+    assert_eq!(parts(&third.output).len(), 4);
+    let inner = model.blocks().iter().find(|block| block.name == "unit2.inner").unwrap();
+    assert_eq!(parts(&inner.output), [BufferKind::I16]);
+    for seed in 0..3 {
+        let values = reference(&network.graph, seed);
+        for block in &network.graph.blocks {
+            assert_eq!(differing(&model, &values, block), 0, "{} of image {seed}", block.name);
+        }
+    }
+    let values = reference(&network.graph, 7);
+    let model = damaged(&program, "unit2.conv.weight");
+    for block in &network.graph.blocks {
+        let wrong = ["unit2", "unit2.inner", "all"].contains(&block.name.as_str());
+        assert_eq!(differing(&model, &values, block) > 0, wrong, "{}", block.name);
+    }
+}
+
 /// A tensor in two buffers is one after the other.
 #[test]
 fn tensors_of_several_parts_are_joined() {

@@ -5,15 +5,16 @@ mod sample;
 use std::io::Write as _;
 
 use bnn::format::{
-    BLOB_ALIGNMENT, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES, MINOR_VERSION,
-    SMALL_BLOB_ALIGNMENT, inspect, read, write, write_file,
+    BLOB_ALIGNMENT, FLAG_INTEGERS, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES,
+    MINOR_VERSION, SMALL_BLOB_ALIGNMENT, inspect, read, write, write_file,
 };
 use bnn::program::{
-    Alphabet, BinaryConv, BinaryOutput, EpilogueOp, PadValue, Program, StepKind, TensorKind,
+    Alphabet, BinaryConv, BinaryOutput, BufferKind, EpilogueOp, PadValue, Program, StepKind,
+    TensorKind,
 };
 use flate2::{Compression, write::ZlibEncoder};
 use proptest::prelude::*;
-use sample::{Builder, complete, named, plain, tiny};
+use sample::{Builder, complete, named, plain, segmented, tiny};
 use serde_json::{Value, json};
 
 const PREAMBLE: usize = 36;
@@ -81,7 +82,7 @@ fn refusal(file: &[u8]) -> String {
 
 #[test]
 fn every_kind_of_step_survives() {
-    for program in [tiny(), complete(), named()] {
+    for program in [tiny(), complete(), named(), segmented()] {
         let file = write(&program).unwrap();
         assert_eq!(read(&file).unwrap(), program);
         assert_eq!(write(&read(&file).unwrap()).unwrap(), file, "writing is deterministic");
@@ -94,6 +95,10 @@ fn files_of_released_versions_stay_readable() {
     for (version, file) in files {
         assert_eq!(read(file).unwrap(), complete(), "version {version}");
     }
+    let files = [("1.0", include_bytes!("data/format-1.0-integers.bnn"))];
+    for (version, file) in files {
+        assert_eq!(read(file).unwrap(), segmented(), "version {version} with integers");
+    }
 }
 
 /// Run by hand when a version is released: its file is kept forever.
@@ -103,6 +108,8 @@ fn write_the_file_of_this_version() {
     let name = format!("format-{MAJOR_VERSION}.{MINOR_VERSION}.bnn");
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
     write_file(format!("{folder}{name}"), &complete()).unwrap();
+    let name = name.replace(".bnn", "-integers.bnn");
+    write_file(format!("{folder}{name}"), &segmented()).unwrap();
 }
 
 #[test]
@@ -218,6 +225,31 @@ fn unknown_flags_are_refused() {
         file[12..16].copy_from_slice(&(1_u32 << bit).to_le_bytes());
         seal(&mut file);
         assert!(matches!(read(&file), Err(FormatError::Flags(_))));
+    }
+}
+
+/// A reader that knows no integers must not take the file for one that it can read, and nobody else
+/// gets to see two files of one program.
+#[test]
+fn a_flag_tells_that_there_are_integers() {
+    for (program, flags) in [(tiny(), 0), (complete(), 0), (segmented(), FLAG_INTEGERS)] {
+        let mut file = write(&program).unwrap();
+        assert_eq!(file[12..16], flags.to_le_bytes(), "{}", program.name);
+        file[12] ^= FLAG_INTEGERS as u8;
+        seal(&mut file);
+        assert!(matches!(read(&file), Err(FormatError::Flags(_))), "{}", program.name);
+        assert!(matches!(inspect(&file), Err(FormatError::Flags(_))), "{}", program.name);
+    }
+    // Integers alone, or thresholds alone, are reason enough.
+    let mut program = segmented();
+    program.steps.retain(|step| !matches!(step.kind, StepKind::Threshold { .. }));
+    let mut no_integers = segmented();
+    no_integers.buffers.retain(|buffer| buffer.kind != BufferKind::I16);
+    for program in [program, no_integers] {
+        let mut header: Value = json!({ "tensors": [] });
+        header["program"] = serde_json::to_value(&program).unwrap();
+        let file = pack_json(header.to_string().as_bytes(), &[]);
+        assert!(matches!(inspect(&file), Err(FormatError::Flags(0))));
     }
 }
 
@@ -476,28 +508,35 @@ proptest! {
     #[test]
     fn damaged_headers_never_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        integers: bool,
     ) {
-        let file = write(&tiny()).unwrap();
+        let file = write(&if integers { segmented() } else { tiny() }).unwrap();
         let mut json = json_of(&file);
         for (position, byte) in changes {
             let position = position.index(json.len());
             json[position] = byte;
         }
-        let _ = read(&pack_json(&json, blobs_of(&file)));
+        let mut damaged = pack_json(&json, blobs_of(&file));
+        damaged[12..16].copy_from_slice(&u32::from(integers).to_le_bytes());
+        seal(&mut damaged);
+        let _ = read(&damaged);
     }
 
     #[test]
     fn lying_numbers_never_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), hostile_number()), 1..4),
+        integers: bool,
     ) {
-        let file = write(&complete()).unwrap();
+        let file = write(&if integers { segmented() } else { complete() }).unwrap();
         let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
         let mut places = numbers(&mut header);
         for (place, number) in changes {
             let place = place.index(places.len());
             *places[place] = number;
         }
-        let changed = pack_json(header.to_string().as_bytes(), blobs_of(&file));
+        let mut changed = pack_json(header.to_string().as_bytes(), blobs_of(&file));
+        changed[12..16].copy_from_slice(&u32::from(integers).to_le_bytes());
+        seal(&mut changed);
         if let Ok(program) = read(&changed) {
             // What is accepted can be written and read again.
             prop_assert_eq!(read(&write(&program).unwrap()).unwrap(), program);

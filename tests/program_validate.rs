@@ -3,11 +3,11 @@
 mod sample;
 
 use bnn::program::{
-    BinaryConv, BinaryOutput, Buffer, BufferId, BufferKind, ChannelOp, ConvGeometry, Epilogue,
-    EpilogueOp, FloatConv, PadValue, PoolGeometry, Preprocessing, Program, Resize, StepKind,
-    TensorData, TensorId,
+    AffineTerms, BinaryConv, BinaryOutput, Buffer, BufferId, BufferKind, ChannelOp, ConvGeometry,
+    Epilogue, EpilogueOp, FloatConv, PadValue, PoolGeometry, Preprocessing, Program, Resize,
+    StepKind, TensorData, TensorId,
 };
-use sample::{complete, tiny};
+use sample::{complete, segmented, tiny};
 
 fn step<'a>(program: &'a mut Program, name: &str) -> &'a mut StepKind {
     &mut program.steps.iter_mut().find(|step| step.name == name).unwrap().kind
@@ -75,9 +75,13 @@ fn preprocessing(program: &mut Program) -> &mut Preprocessing {
 type Case = (fn(&mut Program), &'static str);
 
 fn check(cases: &[Case]) {
-    complete().validate().unwrap();
+    check_in(complete, cases);
+}
+
+fn check_in(program: fn() -> Program, cases: &[Case]) {
+    program().validate().unwrap();
     for (number, (change, expected)) in cases.iter().enumerate() {
-        let mut program = complete();
+        let mut program = program();
         change(&mut program);
         let error = program.validate().expect_err(expected).to_string();
         assert!(error.contains(expected), "case {number}: {error}, expected {expected}");
@@ -89,6 +93,124 @@ fn check(cases: &[Case]) {
 fn good_programs_pass() {
     tiny().validate().unwrap();
     complete().validate().unwrap();
+    segmented().validate().unwrap();
+}
+
+/// The parts of the step that compares integers and floats.
+struct Thresholds<'a> {
+    inputs: &'a mut Vec<BufferId>,
+    floats: &'a mut Option<TensorId>,
+    integers: &'a mut Option<TensorId>,
+    flip: &'a mut Option<TensorId>,
+    output: &'a mut BufferId,
+}
+
+fn thresholds(program: &mut Program) -> Thresholds<'_> {
+    match step(program, "unit") {
+        StepKind::Threshold { inputs, floats, integers, flip, output } => {
+            Thresholds { inputs, floats, integers, flip, output }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn integers_are_only_compared_and_joined() {
+    check_in(
+        segmented,
+        &[
+            (|p| binary(p, "conv").geometry.kernel = [1000, 1000], "fit into 5 pixels"),
+            (
+                |p| {
+                    let conv = binary(p, "conv");
+                    (conv.geometry.kernel, conv.geometry.pads) = ([82, 80], [80; 4]);
+                    let shape = vec![60, 82, 80, 5];
+                    p.tensors[1].shape = shape;
+                    p.tensors[1].data = TensorData::Bits(vec![0; 60 * 82 * 80 * 5 / 64]);
+                },
+                "'conv': sums of 32800 products as i16, expected at most 32767",
+            ),
+            (
+                |p| {
+                    let terms = TensorId(p.tensors.len() as u32);
+                    let mut tensor = p.tensors[0].clone();
+                    (tensor.name, tensor.shape) = ("terms".into(), vec![60]);
+                    tensor.data = TensorData::F32(vec![1.0; 60]);
+                    p.tensors.push(tensor);
+                    binary(p, "conv").affine = Some(AffineTerms {
+                        dot: terms,
+                        weight_sum: terms,
+                        input_sum: None,
+                        count: terms,
+                    });
+                },
+                "'conv': affine terms before integers",
+            ),
+            (|p| p.buffers[2].kind = BufferKind::F32, "buffer 2 is F32, expected I16"),
+            (|p| binary(p, "dense").input = BufferId(2), "buffer 2 is I16, expected Bits"),
+            (|p| p.outputs[0].buffer = BufferId(2), "buffer 2 holds i16, expected f32"),
+            (|p| p.inputs[0].buffer = BufferId(2), "buffer 2 holds i16, expected f32"),
+            (|p| p.buffers[4].kind = BufferKind::I16, "'join': buffer 4 is I16, expected F32"),
+            (|p| p.buffers[4].kind = BufferKind::Bits, "'join': buffer 0 is F32, expected Bits"),
+            (
+                |p| {
+                    let StepKind::Concat { inputs, .. } = step(p, "join") else { panic!() };
+                    inputs[1] = BufferId(3);
+                },
+                "'join': buffer 3 is Bits, expected F32 or I16",
+            ),
+            (
+                |p| {
+                    p.buffers.push(Buffer { channels: 60, ..p.buffers[0] });
+                    p.buffers[6].kind = BufferKind::I16;
+                    let output = BufferId(6);
+                    let (pads, channels) = ([0; 4], [0, 0]);
+                    let kind =
+                        StepKind::Pad { input: BufferId(2), output, pads, channels, value: 0.0 };
+                    p.steps.push(bnn::program::Step { name: "pad".into(), kind });
+                },
+                "'pad': pads integers, expected f32 or bits",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn every_channel_has_one_threshold() {
+    check_in(
+        segmented,
+        &[
+            (|p| thresholds(p).inputs[0] = BufferId(9), "'unit': buffer 9, expected less than"),
+            (|p| thresholds(p).inputs[0] = BufferId(3), "'unit': reads buffer 3 before"),
+            (|p| thresholds(p).inputs[0] = BufferId(1), "buffer 1 is Bits, expected F32 or I16"),
+            (
+                |p| thresholds(p).inputs.clear(),
+                "floats 'unit.thresholds' has 5 elements, expected 0",
+            ),
+            (|p| *thresholds(p).floats = None, "no thresholds for 5 channels of floats"),
+            (|p| *thresholds(p).integers = None, "no thresholds for 60 channels of integers"),
+            (|p| *thresholds(p).floats = Some(TensorId(99)), "floats: tensor 99, expected less"),
+            (
+                |p| *thresholds(p).floats = Some(tensor(p, "unit.integers")),
+                "floats 'unit.integers' is I32, expected F32",
+            ),
+            (
+                |p| *thresholds(p).flip = Some(tensor(p, "unit.thresholds")),
+                "flip 'unit.thresholds' is F32, expected Bits",
+            ),
+            (|p| floats(p, "unit.thresholds")[1] = f32::NAN, "'unit': a threshold is not a number"),
+            (|p| *thresholds(p).output = BufferId(1), "'unit': writes buffer 1 a second time"),
+            (
+                |p| {
+                    thresholds(p).inputs.swap(0, 1);
+                    thresholds(p).inputs.push(BufferId(2));
+                },
+                "integers 'unit.integers' has 60 elements, expected 120",
+            ),
+            (|p| p.buffers[3].channels = 64, "output buffer 3 is 3x3x64, expected 3x3x65"),
+            (|p| p.buffers[3].height = 4, "buffer 0 is 3x3, expected 4x3 as the output"),
+        ],
+    );
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn holds(tensor: &Tensor, printed: &Value) -> bool {
 fn python_sees_the_same_program_and_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bnn");
-    for program in [sample::tiny(), sample::complete(), sample::named()] {
+    for program in [sample::tiny(), sample::complete(), sample::named(), sample::segmented()] {
         write_file(&path, &program).unwrap();
         let Some(output) = run(&path, &["--json", "--values", "1000000"]) else {
             return;
@@ -115,15 +115,30 @@ fn python_refuses_damage() {
     let path = folder.path().join("model.bnn");
     let file = write(&sample::tiny()).unwrap();
     let blobs = inspect(&file).unwrap().blob_section as usize;
-    for position in [0, 8, 12, 16, 24, 28, 40, blobs - 1, blobs, file.len() - 1] {
-        let mut damaged = file.clone();
-        damaged[position] ^= 0x40;
+    let places = [0, 8, 12, 16, 24, 28, 40, blobs - 1, blobs, file.len() - 1];
+    let mut damage: Vec<Vec<u8>> = Vec::new();
+    for position in places {
+        damage.push(file.clone());
+        damage.last_mut().unwrap()[position] ^= 0x40;
+    }
+    // A file that is sound but for a flag that its program does not need, or lacks.
+    for program in [sample::tiny(), sample::segmented()] {
+        let mut file = write(&program).unwrap();
+        file[12] ^= 1;
+        let compressed = inspect(&write(&program).unwrap()).unwrap().compressed_header_bytes;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&file[..32]);
+        crc.update(&file[36..36 + compressed as usize]);
+        file[32..36].copy_from_slice(&crc.finalize().to_le_bytes());
+        damage.push(file);
+    }
+    for (position, damaged) in damage.into_iter().enumerate() {
         std::fs::write(&path, damaged).unwrap();
         let Some(output) = run(&path, &["--json"]) else {
             return;
         };
-        assert_eq!(output.status.code(), Some(3), "byte {position}");
+        assert_eq!(output.status.code(), Some(3), "damage {position}");
         let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(error.lines().count(), 1, "byte {position}: {error}");
+        assert_eq!(error.lines().count(), 1, "damage {position}: {error}");
     }
 }

@@ -19,6 +19,8 @@ import zlib
 
 MAGIC = b"\x89BNN\r\n\x1a\n"
 MAJOR_VERSION = 1
+# The program has buffers of integers or threshold steps.
+FLAG_INTEGERS = 1
 # Magic, major and minor version, flags, file length, compressed and plain header length, CRC-32.
 PREAMBLE = struct.Struct("<8sHHIQIII")
 MAX_HEADER_BYTES = 32 << 20
@@ -71,6 +73,13 @@ class File:
         return list(struct.unpack(f"<{count}{KINDS[tensor['kind']][1]}", blob))
 
 
+def needed_flags(program):
+    """The flags of a file that holds a program."""
+    integers = any(buffer["kind"] == "i16" for buffer in program["buffers"])
+    thresholds = any("threshold" in step["kind"] for step in program["steps"])
+    return FLAG_INTEGERS if integers or thresholds else 0
+
+
 def parse(data):
     """Checks the bytes of a file and takes them apart."""
     require(data[:8] == MAGIC, "no .bnn signature")
@@ -79,7 +88,7 @@ def parse(data):
         data
     )
     require(major == MAJOR_VERSION, f"format version {major}.{minor}, expected {MAJOR_VERSION}.x")
-    require(flags == 0, f"unknown flags {flags:#x}")
+    require(flags & ~FLAG_INTEGERS == 0, f"unknown flags {flags:#x}")
     require(file_bytes == len(data), f"{len(data)} bytes, expected {file_bytes}")
     header_end = PREAMBLE.size + compressed_bytes
     require(header_end <= file_bytes, "the header is longer than the file")
@@ -99,6 +108,7 @@ def parse(data):
         f"header: not exactly {json_bytes} bytes of JSON",
     )
     header = json.loads(text.decode("utf-8"))
+    require(flags == needed_flags(header["program"]), f"flags {flags:#x} do not fit the program")
 
     blob_section = align(header_end, BLOB_ALIGNMENT)
     require(blob_section <= file_bytes, "the file ends before the blob section")

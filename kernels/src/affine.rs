@@ -148,46 +148,6 @@ impl AffineBinary {
     }
 }
 
-/// Converts integers to floats, rounding to nearest.
-///
-/// # Panics
-/// If the lengths differ or this processor lacks `isa`.
-pub fn i32_to_f32(isa: Isa, values: &[i32], out: &mut [f32]) {
-    assert_eq!(values.len(), out.len(), "one float per integer");
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => {
-            let _proof = require(isa, Avx2::detect());
-            // SAFETY: the line above proves the features.
-            unsafe { convert_avx2(values, out) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx512Vpopcnt => {
-            let _proof = require(isa, Avx512::detect());
-            // SAFETY: the line above proves the features.
-            unsafe { convert_avx512(values, out) }
-        }
-        _ => convert(values, out),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,popcnt")]
-fn convert_avx2(values: &[i32], out: &mut [f32]) {
-    convert(values, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
-fn convert_avx512(values: &[i32], out: &mut [f32]) {
-    convert(values, out);
-}
-
-#[inline(always)]
-fn convert(values: &[i32], out: &mut [f32]) {
-    out.iter_mut().zip(values).for_each(|(out, &value)| *out = value as f32);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,16 +324,6 @@ mod tests {
                         "{isa}: {} is not {expected}", out[channel]
                     );
                 }
-            }
-        }
-
-        #[test]
-        fn integers_round_to_the_nearest_float(values in prop::collection::vec(any::<i32>(), 0..70)) {
-            let expected: Vec<f32> = values.iter().map(|&value| f64::from(value) as f32).collect();
-            for isa in Isa::available() {
-                let mut out = vec![f32::NAN; values.len()];
-                i32_to_f32(isa, &values, &mut out);
-                prop_assert_eq!(&out, &expected);
             }
         }
     }

@@ -1,6 +1,10 @@
 //! Packing of floats and integers into bits by comparison with thresholds.
 
-use crate::{Isa, bit_string::last_word_mask, words_per_pixel};
+use crate::{
+    Isa,
+    bit_string::{last_word_mask, low_mask},
+    words_per_pixel,
+};
 
 /// Packs `(value >= threshold) xor flip` of every pixel and channel.
 ///
@@ -19,7 +23,7 @@ pub fn pack_f32(
     flip: Option<&[u64]>,
     out: &mut [u64],
 ) {
-    let packing = Packing::new(values, channels, thresholds, flip, out);
+    let packing = Packing::new(values, channels, thresholds, flip, None, out);
     pack_for(isa, &packing, out);
 }
 
@@ -39,7 +43,54 @@ pub fn pack_i32(
     out: &mut [u64],
 ) {
     assert_eq!(thresholds.len(), channels, "one threshold per channel");
-    let packing = Packing::new(values, channels, thresholds, flip, out);
+    let packing = Packing::new(values, channels, thresholds, flip, None, out);
+    pack_for(isa, &packing, out);
+}
+
+/// Where in a pixel of several words the bits of some channels lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BitPlace {
+    /// Words of a pixel.
+    pub(crate) words: usize,
+    /// The bit of the first channel.
+    pub(crate) first: usize,
+}
+
+/// Packs `(value >= threshold) xor flip` of every pixel and channel into a part of wider pixels, whose
+/// other bits stay as they are.
+///
+/// Layouts are those of [`pack_f32`], but `out` is `[pixels][place.words]`; there is one threshold per
+/// channel.
+///
+/// # Panics
+/// If a length does not fit, or if this processor lacks `isa`.
+pub(crate) fn pack_f32_beside(
+    isa: Isa,
+    values: &[f32],
+    channels: usize,
+    thresholds: &[f32],
+    flip: Option<&[u64]>,
+    place: BitPlace,
+    out: &mut [u64],
+) {
+    let packing = Packing::new(values, channels, thresholds, flip, Some(place), out);
+    pack_for(isa, &packing, out);
+}
+
+/// As [`pack_f32_beside`], for integers.
+///
+/// # Panics
+/// If a length does not fit, or if this processor lacks `isa`.
+pub(crate) fn pack_i16_beside(
+    isa: Isa,
+    values: &[i16],
+    channels: usize,
+    thresholds: &[i16],
+    flip: Option<&[u64]>,
+    place: BitPlace,
+    out: &mut [u64],
+) {
+    let packing = Packing::new(values, channels, thresholds, flip, Some(place), out);
     pack_for(isa, &packing, out);
 }
 
@@ -50,6 +101,8 @@ struct Packing<'a, T> {
     channels: usize,
     thresholds: &'a [T],
     flip: Option<&'a [u64]>,
+    /// Absent: the channels are whole pixels.
+    place: Option<BitPlace>,
 }
 
 impl<'a, T> Packing<'a, T> {
@@ -58,17 +111,19 @@ impl<'a, T> Packing<'a, T> {
         channels: usize,
         thresholds: &'a [T],
         flip: Option<&'a [u64]>,
+        place: Option<BitPlace>,
         out: &[u64],
     ) -> Self {
         assert!(channels > 0 && values.len().is_multiple_of(channels), "values are whole pixels");
         let words = words_per_pixel(channels);
-        assert_eq!(out.len(), values.len() / channels * words, "words of the packed map");
-        assert!(
-            matches!(thresholds.len(), n if n == channels || n == 1),
-            "one threshold per channel"
-        );
+        let of_pixel = place.map_or(words, |place| place.words);
+        assert_eq!(out.len(), values.len() / channels * of_pixel, "words of the packed map");
+        let ends_inside = |place: BitPlace| place.first + channels <= place.words * 64;
+        assert!(place.is_none_or(ends_inside), "bits of a pixel");
+        let shared = thresholds.len() == 1 && place.is_none();
+        assert!(thresholds.len() == channels || shared, "one threshold per channel");
         assert!(flip.is_none_or(|flip| flip.len() == words), "one flip word per word of a pixel");
-        Self { values, channels, thresholds, flip }
+        Self { values, channels, thresholds, flip, place }
     }
 }
 
@@ -93,7 +148,10 @@ impl<T: Copy + PartialOrd> Compare<T> for Portable {
 /// Packs word by word. Inlined into one caller per instruction set.
 #[inline(always)]
 fn pack<T: Copy, C: Compare<T>>(compare: C, packing: &Packing<'_, T>, out: &mut [u64]) {
-    let Packing { values, channels, thresholds, flip } = *packing;
+    let Packing { values, channels, thresholds, flip, place } = *packing;
+    if let Some(place) = place {
+        return pack_part(compare, packing, place, out);
+    }
     let words = words_per_pixel(channels);
     let shared_by_all = thresholds.len() == 1;
     let shared = &[thresholds[0]; 64];
@@ -118,6 +176,48 @@ fn pack<T: Copy, C: Compare<T>>(compare: C, packing: &Packing<'_, T>, out: &mut 
         if let Some(flip) = flip {
             out.iter_mut().zip(flip).for_each(|(out, flip)| *out ^= flip);
             out[words - 1] &= mask;
+        }
+    }
+}
+
+/// Packs a part of each pixel. Inlined as [`pack`] is.
+#[inline(always)]
+fn pack_part<T: Copy, C: Compare<T>>(
+    compare: C,
+    packing: &Packing<'_, T>,
+    BitPlace { words, first }: BitPlace,
+    out: &mut [u64],
+) {
+    let Packing { values, channels, thresholds, flip, .. } = *packing;
+    let pixels = values.chunks_exact(channels).zip(out.chunks_exact_mut(words));
+    if first.is_multiple_of(64) && channels.is_multiple_of(64) {
+        // Whole words, of which nothing is to be kept.
+        let (thresholds, _) = thresholds.as_chunks::<64>();
+        for (pixel, out) in pixels {
+            let out = &mut out[first / 64..][..thresholds.len()];
+            let (pixel, _) = pixel.as_chunks::<64>();
+            for ((values, thresholds), out) in pixel.iter().zip(thresholds).zip(&mut *out) {
+                *out = compare.at_least(values, thresholds);
+            }
+            if let Some(flip) = flip {
+                out.iter_mut().zip(flip).for_each(|(out, flip)| *out ^= flip);
+            }
+        }
+        return;
+    }
+    for (pixel, out) in pixels {
+        for (index, values) in pixel.chunks(64).enumerate() {
+            let thresholds = &thresholds[index * 64..][..values.len()];
+            let flip = flip.map_or(0, |flip| flip[index]);
+            let mask = low_mask(values.len());
+            let bits = (compare.at_least(values, thresholds) ^ flip) & mask;
+            let at = first + index * 64;
+            let (word, shift) = (at / 64, at % 64);
+            out[word] = out[word] & !(mask << shift) | bits << shift;
+            if shift + values.len() > 64 {
+                let (mask, bits) = (mask >> (64 - shift), bits >> (64 - shift));
+                out[word + 1] = out[word + 1] & !mask | bits;
+            }
         }
     }
 }
@@ -207,17 +307,32 @@ mod x86_64 {
         _mm256_movemask_ps(_mm256_castsi256_ps(less)) as u64 ^ low_mask(8)
     });
 
+    by_vectors!(V2, i16, 8, |values, thresholds| {
+        let (values, thresholds) =
+            (_mm_loadu_si128(values.cast()), _mm_loadu_si128(thresholds.cast()));
+        let less = _mm_cmplt_epi16(values, thresholds);
+        _mm_movemask_epi8(_mm_packs_epi16(less, _mm_setzero_si128())) as u64 ^ low_mask(8)
+    });
+    by_vectors!(Avx2, i16, 16, |values, thresholds| {
+        let (values, thresholds) =
+            (_mm256_loadu_si256(values.cast()), _mm256_loadu_si256(thresholds.cast()));
+        let less = _mm256_cmpgt_epi16(thresholds, values);
+        let (first, last) = (_mm256_castsi256_si128(less), _mm256_extracti128_si256::<1>(less));
+        _mm_movemask_epi8(_mm_packs_epi16(first, last)) as u64 ^ low_mask(16)
+    });
+
     /// Whole vectors, then one masked vector for the rest.
     macro_rules! by_masks {
-        ($element:ty, |$values:ident, $thresholds:ident| $mask:expr, load: $load:ident) => {
+        ($element:ty, $count:literal, $mask_type:ty, |$values:ident, $thresholds:ident| $mask:expr, load: $load:ident) => {
             impl Compare<$element> for Avx512 {
                 #[inline(always)]
                 fn at_least(self, values: &[$element], thresholds: &[$element]) -> u64 {
                     let mut word = 0;
                     let mut at = 0;
-                    for (values, thresholds) in values.chunks(16).zip(thresholds.chunks(16)) {
+                    let vectors = values.chunks($count).zip(thresholds.chunks($count));
+                    for (values, thresholds) in vectors {
                         let count = values.len().min(thresholds.len());
-                        let lanes = low_mask(count) as u16;
+                        let lanes = low_mask(count) as $mask_type;
                         // SAFETY: `self` proves the features; the masked loads touch `count`
                         // elements of each slice only, and may be unaligned.
                         let mask = unsafe {
@@ -236,13 +351,24 @@ mod x86_64 {
 
     by_masks!(
         f32,
+        16,
+        u16,
         |values, thresholds| _mm512_cmp_ps_mask::<_CMP_GE_OQ>(values, thresholds),
         load: _mm512_maskz_loadu_ps
     );
     by_masks!(
         i32,
+        16,
+        u16,
         |values, thresholds| _mm512_cmpge_epi32_mask(values, thresholds),
         load: _mm512_maskz_loadu_epi32
+    );
+    by_masks!(
+        i16,
+        32,
+        u32,
+        |values, thresholds| _mm512_cmpge_epi16_mask(values, thresholds),
+        load: _mm512_maskz_loadu_epi16
     );
 
     macro_rules! compiled {
@@ -271,7 +397,7 @@ mod x86_64 {
         };
     }
 
-    element!(f32, i32);
+    element!(f32, i32, i16);
 }
 
 #[cfg(test)]

@@ -144,6 +144,8 @@ pub enum EpilogueOp {
 pub enum OutputSlice<'a> {
     /// `[pixels][channels]`.
     F32(&'a mut [f32]),
+    /// `[pixels][channels]`; no epilogue writes integers.
+    I16(&'a mut [i16]),
     /// `[pixels][words_per_pixel(channels)]`.
     Bits(&'a mut [u64]),
 }

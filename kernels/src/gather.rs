@@ -1,4 +1,4 @@
-//! Copies that rearrange: strided gathers, padding and concatenation.
+//! Copies that rearrange: strided gathers and padding.
 
 /// General strided copy: output element `i_0, i_1, ...` (row-major over `dims`) is input element
 /// `offset + sum of i_k * strides[k]`.
@@ -235,26 +235,6 @@ fn pad_pixels<T: Copy>(
     fill(below);
 }
 
-/// Joins maps along their channels: each input is `[pixels][its channels]`, `out` is
-/// `[pixels][all channels]`.
-///
-/// # Panics
-/// If a length does not fit.
-pub fn concat_channels(inputs: &[(&[f32], usize)], pixels: usize, out: &mut [f32]) {
-    let total: usize = inputs.iter().map(|(_, channels)| channels).sum();
-    assert_eq!(out.len(), pixels * total, "joined map");
-    let mut first = 0;
-    for &(input, channels) in inputs {
-        assert_eq!(input.len(), pixels * channels, "input map");
-        if channels > 0 {
-            for (from, to) in input.chunks_exact(channels).zip(out.chunks_exact_mut(total)) {
-                to[first..first + channels].copy_from_slice(from);
-            }
-        }
-        first += channels;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,12 +339,5 @@ mod tests {
         assert_eq!(out, [u64::MAX, 63, 5, 1, u64::MAX, 63]);
         pad_map_bits(&[5, 1], [1, 1], 70, [0, 1, 0, 1], false, &mut out);
         assert_eq!(out, [0, 0, 5, 1, 0, 0]);
-    }
-
-    #[test]
-    fn maps_are_joined_pixel_by_pixel() {
-        let mut out = [0.0; 6];
-        concat_channels(&[(&[1.0, 4.0], 1), (&[2.0, 3.0, 5.0, 6.0], 2)], 2, &mut out);
-        assert_eq!(out, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
 }

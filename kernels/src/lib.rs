@@ -20,12 +20,14 @@ mod float_environment;
 mod gather;
 mod geometry;
 mod isa;
+mod numbers;
 mod pool;
 mod pool_bits;
 mod reduce;
+mod segments;
 mod simd;
 
-pub use affine::{AffineBinary, i32_to_f32};
+pub use affine::AffineBinary;
 pub use binary_conv::BinaryConv;
 pub use bits::{pack_f32, pack_i32};
 pub use border::BorderClasses;
@@ -35,11 +37,13 @@ pub use epilogue::{
 pub use error::KernelError;
 pub use float_conv::{FloatConv, FloatWeights};
 pub use float_environment::DefaultFloatEnvironment;
-pub use gather::{concat_channels, gather, pad_map, pad_map_bits};
+pub use gather::{gather, pad_map, pad_map_bits};
 pub use geometry::{
     Alphabet, ConvGeometry, GeometryError, PadValue, PoolGeometry, words_per_pixel,
 };
 pub use isa::{Isa, IsaError};
+pub use numbers::{MapValues, concat_channels, i32_to_f32, i32_to_i16};
 pub use pool::{AveragePool, MaxPool};
 pub use pool_bits::{MaxPoolBits, concat_bits};
 pub use reduce::{Reduction, reduce_channels, softmax};
+pub use segments::SegmentBits;

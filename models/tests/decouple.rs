@@ -57,7 +57,8 @@ fn assert_decouples(build: impl Fn(Activations) -> Architecture) {
 fn vgg_7_computes_the_same() {
     for binary_weights in [false, true] {
         assert_decouples(|activations| {
-            let network = DuoVgg7 { activations, binary_weights, task: Task::CIFAR10 };
+            let widths = [5, 6, 8, 9, 12, 16];
+            let network = DuoVgg7 { activations, widths, binary_weights, task: Task::CIFAR10 };
             network.architecture("vgg").unwrap()
         });
     }

@@ -167,7 +167,7 @@ impl LayerAssembler<'_, '_> {
             Operation::Multiply {} => self.product(),
             Operation::Concat { axis } => {
                 let axis = *axis as i64 + 1;
-                self.result(Op::Concat { axis }, &self.inputs.to_vec())
+                self.result(Op::Concat { axis }, self.inputs)
             }
             Operation::Duplicate {} => self.result(Op::Concat { axis: 1 }, &[x, x]),
             Operation::HalfMean {} => {

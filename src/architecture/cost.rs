@@ -210,8 +210,8 @@ impl Resolved<'_> {
         }
         let mut live: Vec<usize> = (0..inputs).collect();
         let mut largest = 0;
-        for index in 0..self.layers.len() {
-            if is_event[index] {
+        for (index, &is_event) in is_event.iter().enumerate() {
+            if is_event {
                 live.push(inputs + index);
                 largest = largest.max(live.iter().map(|home| sizes[home]).sum());
             }

@@ -299,7 +299,7 @@ impl Operation {
             Self::Duplicate {} => joined(&[input, input], 0),
             Self::HalfMean {} => {
                 let mut shape = input.to_vec();
-                if shape[0] % 2 != 0 {
+                if !shape[0].is_multiple_of(2) {
                     return Err(format!("{} channels have no halves", shape[0]));
                 }
                 shape[0] /= 2;
@@ -443,7 +443,8 @@ fn misfit(window: &Window, input: &[usize]) -> String {
 fn convolved(input: &[usize], out_channels: usize, window: Window) -> Result<Vec<usize>, String> {
     let [channels, height, width] = map(input)?;
     let groups = window.groups;
-    if groups == 0 || channels % groups != 0 || out_channels % groups != 0 || out_channels == 0 {
+    let divides = |channels: usize| groups != 0 && channels.is_multiple_of(groups);
+    if !divides(channels) || !divides(out_channels) || out_channels == 0 {
         return Err(format!("{channels} channels to {out_channels} in {groups} groups"));
     }
     match window.output([height, width]) {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     Error, Session,
-    convert::{Elements, Plane, TracedValue},
+    convert::{Elements, Plane, Segment, TracedValue},
     program::BufferId,
     runtime::{BufferContents, TracedWrite},
 };
@@ -13,8 +13,29 @@ use crate::{
 #[derive(Debug)]
 enum Copied {
     F32(Vec<f32>),
+    I16(Vec<i16>),
     /// Words, and channels of a pixel.
     Bits(Vec<u64>, usize),
+}
+
+impl Copied {
+    /// A value, if the buffer has it and its values are numbers.
+    fn number(&self, at: usize) -> Option<f32> {
+        match self {
+            Self::F32(values) => values.get(at).copied(),
+            Self::I16(values) => values.get(at).map(|&value| value.into()),
+            Self::Bits(..) => None,
+        }
+    }
+
+    /// Values, or words of bits.
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I16(values) => values.len(),
+            Self::Bits(words, _) => words.len(),
+        }
+    }
 }
 
 /// The traced buffers of one run, with the steps that wrote them.
@@ -42,6 +63,7 @@ impl Buffers {
             if wanted.contains(&buffer) {
                 let copied = match contents {
                     BufferContents::F32(values) => Copied::F32(values.to_vec()),
+                    BufferContents::I16(values) => Copied::I16(values.to_vec()),
                     BufferContents::Bits(words) => {
                         Copied::Bits(words.to_vec(), model.program().buffer(buffer).channels)
                     }
@@ -70,10 +92,11 @@ impl Buffers {
                 .collect()
         };
         let elements = match (&traced.elements, copied) {
-            (Elements::F32, Copied::F32(values)) => {
-                positions().map(|at| values.get(at).copied()).collect()
+            (Elements::F32, copied) => positions().map(|at| copied.number(at)).collect(),
+            (Elements::Segments(segments), _) => {
+                let joined = self.joined(segments)?;
+                positions().map(|at| joined.get(at).copied()).collect()
             }
-            (Elements::F32, Copied::Bits(..)) => None,
             (&Elements::Bits { low, high }, copied) => bits(copied, low, high),
             (Elements::Planes(planes), _) => {
                 planes.iter().try_fold(Vec::new(), |sums, &Plane { buffer, low, high }| {
@@ -83,6 +106,25 @@ impl Buffers {
             }
         };
         Some((*step, elements?))
+    }
+
+    /// The map that several buffers are together.
+    fn joined(&self, segments: &[Segment]) -> Option<Vec<f32>> {
+        let mut maps = Vec::with_capacity(segments.len());
+        for segment in segments {
+            maps.push((&self.copies.get(&segment.buffer)?.1, segment.channels));
+        }
+        let &(first, channels) = maps.first()?;
+        let pixels = first.len().checked_div(channels)?;
+        let mut joined = Vec::new();
+        for pixel in 0..pixels {
+            for &(map, channels) in &maps {
+                for channel in 0..channels {
+                    joined.push(map.number(pixel * channels + channel)?);
+                }
+            }
+        }
+        Some(joined)
     }
 }
 
@@ -174,6 +216,32 @@ mod tests {
         };
         assert_eq!(buffers.elements(&planes(0)), Some((4, vec![3.0, 1.0, 0.0])));
         assert_eq!(buffers.elements(&planes(7)), None);
+    }
+
+    #[test]
+    fn segments_are_read_side_by_side() {
+        // Two pixels: one channel of floats, two of integers.
+        let copies = [
+            (BufferId(4), (3, Copied::F32(vec![0.5, 1.5]))),
+            (BufferId(2), (6, Copied::I16(vec![-1, 7, -2, 8]))),
+        ];
+        let buffers = Buffers { copies: copies.into_iter().collect() };
+        let segment = |buffer, channels| Segment { buffer: BufferId(buffer), channels };
+        let joined = |last| TracedValue {
+            buffer: BufferId(2),
+            elements: Elements::Segments(vec![segment(4, 1), segment(last, 2)]),
+            ..traced(&[3, 2], &[1, 3], [0; 4])
+        };
+        let expected = vec![0.5, 1.5, -1.0, -2.0, 7.0, 8.0];
+        assert_eq!(buffers.elements(&joined(2)), Some((6, expected)));
+        assert_eq!(buffers.elements(&joined(7)), None);
+        // Integers alone are floats as well.
+        let alone = TracedValue {
+            elements: Elements::F32,
+            buffer: BufferId(2),
+            ..traced(&[4], &[1], [0; 4])
+        };
+        assert_eq!(buffers.elements(&alone), Some((6, vec![-1.0, 7.0, -2.0, 8.0])));
     }
 
     #[test]

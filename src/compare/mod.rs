@@ -28,6 +28,7 @@ use crate::{
     Model, SessionOptions,
     convert::{Elements, Trace, TracedValue},
     graph::{BinaryOp, Graph, Op, Tensor, UnaryOp, ValueId},
+    program::BufferId,
     reference::{Evaluated, EvaluationError, Interpreter, evaluate_node},
 };
 use bounds::{Bound, Evaluation, weight_loss};
@@ -179,7 +180,7 @@ impl Comparison<'_> {
         evaluated: Evaluated<'_>,
         buffers: &Buffers,
         beside: &mut HashMap<ValueId, Beside>,
-        compared: &mut HashSet<(u32, bool)>,
+        compared: &mut HashSet<(Vec<BufferId>, bool)>,
     ) -> Result<(), EvaluationError> {
         let Evaluated { index, operands, results } = evaluated;
         let node = &self.graph.nodes[index];
@@ -234,7 +235,7 @@ impl Comparison<'_> {
         expected: &Tensor,
         beside: Beside,
         buffers: &Buffers,
-        compared: &mut HashSet<(u32, bool)>,
+        compared: &mut HashSet<(Vec<BufferId>, bool)>,
     ) -> Beside {
         let Some(places) = self.traced.get(&value) else { return beside };
         let (mut measured, mut flipped): (Option<Vec<f32>>, bool) = (None, false);
@@ -245,11 +246,15 @@ impl Comparison<'_> {
                 Elements::Planes(planes) => {
                     planes.iter().map(|plane| (plane.high - plane.low).abs()).reduce(f32::min)
                 }
-                Elements::F32 => None,
+                Elements::F32 | Elements::Segments(_) => None,
             };
             let is_bits = matches!(place.elements, Elements::Bits { .. });
-            // The same buffer under another view was compared where it came from.
-            if compared.contains(&(place.buffer.0, is_bits)) {
+            // The same buffers under another view were compared where they came from.
+            let key = match &place.elements {
+                Elements::Segments(_) => (place.buffers(), is_bits),
+                _ => (vec![place.buffer], is_bits),
+            };
+            if compared.contains(&key) {
                 continue;
             }
             let Some((step, actual)) = buffers.elements(place) else { continue };
@@ -257,7 +262,7 @@ impl Comparison<'_> {
                 continue;
             };
             let Ok(expected) = expected.f32() else { continue };
-            compared.insert((place.buffer.0, is_bits));
+            compared.insert(key);
             let values = |of: &[f32]| -> Vec<f32> { at.iter().map(|&at| of[at]).collect() };
             let float = |of: &Tensor| of.f32().ok().map(values);
             let difference = self.statistics.add(

@@ -41,7 +41,7 @@ mod weights;
 pub use crate::unsupported::UnsupportedNode;
 pub use error::ConvertError;
 pub use report::{LayerReport, MacCount, Precision, Report, WeightBytes};
-pub use trace::{Elements, Plane, Trace, TracedValue};
+pub use trace::{Elements, Plane, Segment, Trace, TracedValue};
 pub(crate) use weights::binary_weights;
 
 use crate::{

@@ -51,7 +51,7 @@ pub struct LayerReport {
     pub bytes_after: usize,
     /// Multiply-accumulates for one image, padding counted.
     pub macs: u64,
-    /// How the result leaves the layer: `bits`, `f32`, `bits and f32`.
+    /// How the result leaves the layer: `bits`, `i16` (the sums themselves), `f32`, `bits and f32`.
     pub output: String,
 }
 

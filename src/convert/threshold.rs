@@ -3,10 +3,11 @@
 //! No closed formula for the threshold is exact: the chain rounds after every operation. So the
 //! chain itself is the definition, and the threshold is the place where its outcome changes, found
 //! by evaluating it. For integers every reachable value is tried, which proves at the same time that
-//! there is only one such place; for floats the chain must be monotone by construction, and the
-//! place is found by bisection over all finite floats.
+//! there is only one such place, unless the chain is monotone operation by operation, roundings
+//! included; for floats the chain must be monotone by construction. Then bisection finds the place.
 
 use super::chain::{Direction, Operation, direction, evaluate};
+use crate::program::{ChannelOp, UnaryFunction};
 
 /// The comparison at the end of a chain: the outcome is "high" where it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,16 @@ pub(super) struct Lattice {
 }
 
 impl Lattice {
+    /// The value at a position, counted from the lowest.
+    fn at(self, position: i64) -> i32 {
+        (i64::from(self.low) + position * self.step as i64) as i32
+    }
+
+    /// The position of the last value.
+    fn last(self) -> i64 {
+        (i64::from(self.high) - i64::from(self.low)) / self.step.max(1) as i64
+    }
+
     fn values(self) -> impl Iterator<Item = i32> {
         (self.low..=self.high).step_by(self.step)
     }
@@ -77,6 +88,9 @@ pub(super) fn integer_threshold(
     lattice: Lattice,
     channel: usize,
 ) -> Option<IntegerSearch> {
+    if is_plainly_monotone(chain, lattice, channel) {
+        return Some(bisected(chain, comparison, lattice, channel));
+    }
     let mut previous: Option<(i32, bool)> = None;
     let mut change: Option<(i32, i32, bool)> = None;
     let mut reaches_zero = false;
@@ -101,6 +115,74 @@ pub(super) fn integer_threshold(
         (None, _) => IntegerThreshold::NEVER,
     };
     Some(IntegerSearch { threshold, reaches_zero })
+}
+
+/// Whether every operation of a chain, its rounding included, is monotone over the values that reach
+/// it. A rounded monotone function is monotone; functions of a library need not be, and neither are
+/// those that make NaN of infinity.
+fn is_plainly_monotone(chain: &[Operation], lattice: Lattice, channel: usize) -> bool {
+    let plain = chain.iter().all(|operation| {
+        use UnaryFunction::{Ceil, Floor, Negate, Relu, Round};
+        match operation {
+            ChannelOp::Add(_)
+            | ChannelOp::Subtract(_)
+            | ChannelOp::SubtractFrom(_)
+            | ChannelOp::Multiply(_)
+            | ChannelOp::Divide(_)
+            | ChannelOp::Minimum(_)
+            | ChannelOp::Maximum(_)
+            | ChannelOp::TwoSlope { .. } => true,
+            ChannelOp::Unary(function) => {
+                matches!(function, Relu | Negate | Floor | Ceil | Round)
+            }
+            ChannelOp::DivideInto(_) | ChannelOp::Wrap(_) | ChannelOp::Step { .. } => false,
+        }
+    });
+    // What lies between two finite values of a monotone function is finite.
+    let stays_finite = |value: i32| {
+        let mut x = value as f32;
+        chain.iter().all(|operation| {
+            x = operation.apply(x, channel);
+            x.is_finite()
+        })
+    };
+    plain
+        && direction(chain, channel).is_some()
+        && stays_finite(lattice.low)
+        && stays_finite(lattice.at(lattice.last()))
+}
+
+/// The threshold of a monotone chain.
+fn bisected(
+    chain: &[Operation],
+    comparison: Comparison,
+    lattice: Lattice,
+    channel: usize,
+) -> IntegerSearch {
+    let x = |position: i64| evaluate(chain, lattice.at(position) as f32, channel);
+    let high = |position: i64| comparison.holds(x(position));
+    let (mut before, mut behind) = (0, lattice.last());
+    let (first, last) = (high(before), high(behind));
+    let threshold = if first == last {
+        if first { IntegerThreshold::ALWAYS } else { IntegerThreshold::NEVER }
+    } else {
+        while behind - before > 1 {
+            let middle = before + (behind - before) / 2;
+            if high(middle) == first {
+                before = middle;
+            } else {
+                behind = middle;
+            }
+        }
+        if last {
+            IntegerThreshold { at: lattice.at(behind), decreasing: false }
+        } else {
+            IntegerThreshold { at: lattice.at(before), decreasing: true }
+        }
+    };
+    // Zeros lie next to the place where the outcome changes, or else at an end.
+    let places = [0, before, behind, lattice.last()];
+    IntegerSearch { threshold, reaches_zero: places.iter().any(|&position| x(position) == 0.0) }
 }
 
 /// A float threshold: `(x >= at) xor flip`.
@@ -264,7 +346,35 @@ mod tests {
         prop::collection::vec(operation, 0..6)
     }
 
+    /// What trying every value finds.
+    fn exhausted(
+        chain: &[Operation],
+        comparison: Comparison,
+        lattice: Lattice,
+    ) -> (Vec<bool>, bool) {
+        let outcomes: Vec<f32> =
+            lattice.values().map(|value| evaluate(chain, value as f32, 0)).collect();
+        let reaches_zero = outcomes.contains(&0.0);
+        (outcomes.into_iter().map(|x| comparison.holds(x)).collect(), reaches_zero)
+    }
+
     proptest! {
+        /// Bisection finds what trying every value finds, zeros included.
+        #[test]
+        fn bisection_replaces_trying_every_value(
+            chain in chain(), strict: bool, k in 1_i32..600, step in 1_usize..3,
+        ) {
+            let comparison = if strict { Comparison::Above } else { Comparison::AtLeast };
+            let lattice = Lattice { low: -k, high: k, step };
+            prop_assert_eq!(lattice.values().last(), Some(lattice.at(lattice.last())));
+            let found = integer_threshold(&chain, comparison, lattice, 0).unwrap();
+            let (outcomes, reaches_zero) = exhausted(&chain, comparison, lattice);
+            let of_threshold: Vec<bool> =
+                lattice.values().map(|value| holds(found.threshold, value)).collect();
+            prop_assert_eq!(of_threshold, outcomes);
+            prop_assert_eq!(found.reaches_zero, reaches_zero);
+        }
+
         /// The threshold decides as the chain does, for every integer.
         #[test]
         fn integer_thresholds_agree_with_their_chain(chain in chain(), strict: bool, k in 1_i32..600) {

@@ -45,6 +45,9 @@ pub struct TracedValue {
 pub enum Elements {
     /// Themselves.
     F32,
+    /// Themselves, floats or integers, in several buffers side by side along the channels, the last
+    /// of which is [`TracedValue::buffer`]. `strides` are those of the map that they would be together.
+    Segments(Vec<Segment>),
     /// Bits that stand for two values.
     Bits {
         /// Value of bit 0.
@@ -55,6 +58,15 @@ pub enum Elements {
     /// Bits of several buffers of one size, the last of which is [`TracedValue::buffer`]: the values
     /// that they stand for add up.
     Planes(Vec<Plane>),
+}
+
+/// One of several buffers whose channels together are a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// The buffer, of f32 or i16.
+    pub buffer: BufferId,
+    /// Its channels.
+    pub channels: usize,
 }
 
 /// One of several buffers of bits that a value is the sum of.
@@ -73,6 +85,7 @@ impl TracedValue {
     pub fn buffers(&self) -> Vec<BufferId> {
         match &self.elements {
             Elements::Planes(planes) => planes.iter().map(|plane| plane.buffer).collect(),
+            Elements::Segments(segments) => segments.iter().map(|part| part.buffer).collect(),
             Elements::F32 | Elements::Bits { .. } => vec![self.buffer],
         }
     }

@@ -20,8 +20,8 @@ pub enum FormatError {
         /// Minor version found.
         minor: u16,
     },
-    /// The file uses features that this reader does not know.
-    #[error("unknown feature flags {0:#010x}, expected none")]
+    /// The file uses features that this reader does not know, or others than it says.
+    #[error("feature flags {0:#010x} are unknown or not those of the program")]
     Flags(u32),
     /// The file is shorter or longer than it says.
     #[error("the file has {found} bytes, expected {expected} (truncated, or bytes appended)")]

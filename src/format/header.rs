@@ -6,10 +6,10 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BLOB_ALIGNMENT, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES, MINOR_VERSION, Program,
-    SMALL_BLOB_ALIGNMENT, SMALL_BLOB_BYTES,
+    BLOB_ALIGNMENT, FLAG_INTEGERS, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES,
+    MINOR_VERSION, Program, SMALL_BLOB_ALIGNMENT, SMALL_BLOB_BYTES,
 };
-use crate::program::TensorKind;
+use crate::program::{BufferKind, StepKind, TensorKind};
 
 /// One line of the tensor table: where a tensor lies and how to check it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,11 +59,11 @@ impl Preamble {
     pub(super) const BYTES: usize = 36;
 
     /// The preamble of a file with this header.
-    pub(super) fn new(file_bytes: u64, compressed: &[u8], json_bytes: u32) -> Self {
+    pub(super) fn new(flags: u32, file_bytes: u64, compressed: &[u8], json_bytes: u32) -> Self {
         let mut preamble = Self {
             major: MAJOR_VERSION,
             minor: MINOR_VERSION,
-            flags: 0,
+            flags,
             file_bytes,
             compressed_bytes: compressed.len() as u32,
             json_bytes,
@@ -120,7 +120,7 @@ impl Preamble {
         if preamble.major != MAJOR_VERSION {
             return Err(FormatError::Version { major: preamble.major, minor: preamble.minor });
         }
-        if preamble.flags != 0 {
+        if preamble.flags & !FLAG_INTEGERS != 0 {
             return Err(FormatError::Flags(preamble.flags));
         }
         if preamble.file_bytes != found {
@@ -144,6 +144,14 @@ impl Preamble {
         }
         Ok((preamble, compressed))
     }
+}
+
+/// The flags of a file that holds a program.
+pub(super) fn flags(program: &Program) -> u32 {
+    let integers = program.buffers.iter().any(|buffer| buffer.kind == BufferKind::I16);
+    let thresholds =
+        program.steps.iter().any(|step| matches!(step.kind, StepKind::Threshold { .. }));
+    if integers || thresholds { FLAG_INTEGERS } else { 0 }
 }
 
 /// Start of the blob section of a file whose header ends at `header_end`.

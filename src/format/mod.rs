@@ -29,6 +29,10 @@ pub const MAJOR_VERSION: u16 = 1;
 /// Minor version of the format: it rises when something is added that older readers may ignore.
 pub const MINOR_VERSION: u16 = 0;
 
+/// Flag of a file whose program has buffers of integers or threshold steps: older readers, which know
+/// neither, refuse it. It is set where it is needed and nowhere else.
+pub const FLAG_INTEGERS: u32 = 1;
+
 /// The blob section and every blob of at least [`SMALL_BLOB_BYTES`] start at a multiple of this: a
 /// cache line, and the width of the widest vectors.
 pub const BLOB_ALIGNMENT: u64 = 64;

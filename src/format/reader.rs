@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::FormatError;
-use super::header::{Header, Preamble, TensorRecord, blob_offset, blob_section, decompress};
+use super::header::{Header, Preamble, TensorRecord, blob_offset, blob_section, decompress, flags};
 use crate::program::{Program, Tensor, TensorData, TensorKind};
 
 /// What a file holds, for people.
@@ -27,7 +27,7 @@ pub struct FileSummary {
 
 /// The program that a file holds.
 ///
-/// The bytes may have any alignment. Everything is checked first: lengths, checksums, places and
+/// The bytes may have any alignment. Everything is checked first: flags, lengths, checksums, places and
 /// sizes of the tensors, padding, and the program by [`Program::validate`].
 ///
 /// # Errors
@@ -78,6 +78,10 @@ impl<'a> Checked<'a> {
         let json = decompress(compressed, preamble.json_bytes)?;
         let header: Header = serde_json::from_slice(&json)
             .map_err(|error| FormatError::Header(error.to_string()))?;
+        // Each program has one legal file, and none that a reader may take for an older one.
+        if preamble.flags != flags(&header.program) {
+            return Err(FormatError::Flags(preamble.flags));
+        }
 
         let header_end = Preamble::BYTES + compressed.len();
         let blob_section = blob_section(header_end);

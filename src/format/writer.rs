@@ -1,6 +1,8 @@
 //! Program to bytes.
 
-use super::header::{HeaderRef, Preamble, TensorRecord, blob_offset, blob_section, compress};
+use super::header::{
+    HeaderRef, Preamble, TensorRecord, blob_offset, blob_section, compress, flags,
+};
 use super::{FormatError, MAX_HEADER_BYTES};
 use crate::program::{Program, Tensor, TensorData};
 
@@ -41,7 +43,7 @@ pub fn write(program: &Program) -> Result<Vec<u8>, FormatError> {
     let file_bytes = blob_section + blob_section_bytes;
 
     let mut file = Vec::with_capacity(file_bytes as usize);
-    file.extend(Preamble::new(file_bytes, &compressed, json_bytes).to_bytes());
+    file.extend(Preamble::new(flags(program), file_bytes, &compressed, json_bytes).to_bytes());
     file.extend(&compressed);
     file.resize(blob_section as usize, 0);
     for (record, blob) in records.iter().zip(&blobs) {

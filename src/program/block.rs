@@ -30,7 +30,7 @@ pub struct BlockTensor {
     pub parts: Vec<BlockPart>,
 }
 
-/// A whole `f32` buffer as a part of a tensor: element `i_0, i_1, ...` (row-major over `dims`) of the
+/// A whole `f32` or `i16` buffer as a part of a tensor: element `i_0, i_1, ...` (row-major over `dims`) of the
 /// part is element `sum of i_k * strides_k` of the buffer, and every element of the buffer is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockPart {
@@ -68,8 +68,8 @@ impl BlockTensor {
             let buffer = program.buffers.get(part.buffer.index());
             let buffer = buffer
                 .ok_or_else(|| format!("buffer {}, expected less than {count}", part.buffer.0))?;
-            if buffer.kind != BufferKind::F32 {
-                return Err(format!("buffer {} is {:?}, expected F32", part.buffer.0, buffer.kind));
+            if buffer.kind == BufferKind::Bits {
+                return Err(format!("buffer {} is Bits, expected F32 or I16", part.buffer.0));
             }
             // The extents of buffers are checked: no product overflows.
             let size = buffer.height * buffer.width * buffer.channels;

@@ -27,6 +27,7 @@ pub(super) fn for_each_id(kind: &mut StepKind, visit: &mut impl FnMut(Id<'_>)) {
                     visit(Id::Buffer(output));
                 }
                 BinaryOutput::Float(epilogue) => in_epilogue(epilogue, visit),
+                BinaryOutput::Integers { output } => visit(Id::Buffer(output)),
             }
         }
         StepKind::FloatConv { conv, epilogue } => {
@@ -44,6 +45,12 @@ pub(super) fn for_each_id(kind: &mut StepKind, visit: &mut impl FnMut(Id<'_>)) {
         StepKind::MaxPoolBits { input, flip, output, .. } => {
             visit(Id::Buffer(input));
             flip.iter_mut().for_each(|flip| visit(Id::Tensor(flip)));
+            visit(Id::Buffer(output));
+        }
+        StepKind::Threshold { inputs, floats, integers, flip, output } => {
+            inputs.iter_mut().for_each(|input| visit(Id::Buffer(input)));
+            let tensors = [floats, integers, flip].into_iter().flatten();
+            tensors.for_each(|tensor| visit(Id::Tensor(tensor)));
             visit(Id::Buffer(output));
         }
         StepKind::Concat { inputs, output } => {

@@ -1,7 +1,7 @@
 //! What the machine does: fused steps over packed tensors, with no framework left in them.
 //!
 //! A [`Program`] works on one image at a time. Every feature map is a [`Buffer`] in
-//! height, width, channels order: either `f32`, or bits, where each pixel takes
+//! height, width, channels order: `f32`, 16-bit integers, or bits, where each pixel takes
 //! `ceil(channels / 64)` little-endian 64-bit words with the first channel in bit 0 of the first
 //! word, bit 1 meaning "high" (+1) and unused bits 0. A [`Step`] reads buffers that earlier steps
 //! (or the caller) wrote and writes its own. Most steps compute rows of accumulators and hand them
@@ -44,6 +44,8 @@ impl BufferId {
 pub enum BufferKind {
     /// 32-bit floats.
     F32,
+    /// 16-bit integers, none of them -32768: sums of binary convolutions.
+    I16,
     /// One bit per channel, padded to 64-bit words per pixel.
     Bits,
 }
@@ -217,7 +219,16 @@ pub enum BinaryOutput {
     },
     /// The accumulators (or their affine form) as f32, through an epilogue.
     Float(Epilogue),
+    /// The accumulators as they are: where they are only joined with others and compared later, and
+    /// where there are at most [`MAX_SHORT_PRODUCTS`] products in one sum and no affine form.
+    Integers {
+        /// I16 buffer.
+        output: BufferId,
+    },
 }
+
+/// Most products of ±1 whose sum certainly fits an i16 buffer.
+pub const MAX_SHORT_PRODUCTS: usize = i16::MAX as usize;
 
 /// Operations on rows of f32 accumulators, in order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -360,9 +371,28 @@ pub enum StepKind {
         /// What becomes of the one channel that is left.
         epilogue: Epilogue,
     },
+    /// Compares maps of equal size, each channel with a threshold of its own, and joins the bits along
+    /// the channels: `(x >= threshold) xor flip`, an ordered comparison.
+    Threshold {
+        /// F32 and i16 buffers.
+        inputs: Vec<BufferId>,
+        /// F32 tensor, one entry for each channel of the f32 inputs, in their order; absent when there
+        /// are none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        floats: Option<TensorId>,
+        /// I32 tensor, likewise for the i16 inputs. `i32::MIN` is always true, `i32::MAX` never.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        integers: Option<TensorId>,
+        /// Bits tensor, one per channel of the output; absent when no channel is flipped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        flip: Option<TensorId>,
+        /// Bits buffer.
+        output: BufferId,
+    },
     /// Joins maps of equal size along their channels.
     Concat {
-        /// Buffers of the kind of the output.
+        /// Bits buffers for an output of bits; f32 and i16 buffers, whose integers are converted, for
+        /// an output of floats.
         inputs: Vec<BufferId>,
         /// F32 or bits buffer.
         output: BufferId,

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::{
     BinaryOutput, Block, BlockTensor, Buffer, BufferId, BufferKind, Epilogue, EpilogueOp, Metadata,
-    Port, Program, ProgramError, Step, StepKind,
+    Port, Program, ProgramError, Step, StepKind, Tensor, TensorData, TensorId,
     ids::{Id, for_each_id},
 };
 
@@ -61,8 +61,9 @@ impl Program {
         part.buffers.clone_from(&self.buffers);
         part.read_input(input);
         part.steps.extend(Search::new(self, inputs).steps(output)?);
+        let made = part.compare_given_integers(self);
         part.write_output(output);
-        part.keep_used(self);
+        part.keep_used(self, &made);
         part.validate()?;
         Ok(part)
     }
@@ -79,9 +80,63 @@ impl Program {
             // Checked: a part is a whole buffer.
             let (dims, strides) = part.reversed(size).unwrap_or_default();
             let output = part.buffer;
+            // What is given is floats, integers among them.
+            self.buffers[output.index()].kind = BufferKind::F32;
             self.copy("input", StepKind::Gather { input: port, output, dims, strides, offset });
             offset += size;
         }
+    }
+
+    /// Where the input holds integers, which are floats now, their thresholds become floats too: all
+    /// that 16-bit integers are compared with is exact. Returns the new tensors, which are numbered
+    /// behind those of the program.
+    fn compare_given_integers(&mut self, from: &Self) -> Vec<Tensor> {
+        let mut made: Vec<Tensor> = Vec::new();
+        let Self { buffers, steps, .. } = self;
+        for step in steps {
+            let StepKind::Threshold { inputs, floats, integers, .. } = &mut step.kind else {
+                continue;
+            };
+            let is_given = |id: &BufferId| {
+                from.buffer(*id).kind == BufferKind::I16
+                    && buffers[id.index()].kind == BufferKind::F32
+            };
+            if !inputs.iter().any(is_given) {
+                continue;
+            }
+            let old = |id: Option<TensorId>| id.map(|id| &from.tensor(id).data);
+            let mut old_floats = match old(*floats) {
+                Some(TensorData::F32(values)) => values.iter(),
+                _ => [].iter(),
+            };
+            let mut old_integers = match old(*integers) {
+                Some(TensorData::I32(values)) => values.iter(),
+                _ => [].iter(),
+            };
+            let (mut new_floats, mut new_integers) = (Vec::new(), Vec::new());
+            for id in inputs.iter() {
+                let channels = buffers[id.index()].channels;
+                if is_given(id) {
+                    new_floats.extend(old_integers.by_ref().take(channels).map(|&t| as_float(t)));
+                } else if buffers[id.index()].kind == BufferKind::I16 {
+                    new_integers.extend(old_integers.by_ref().take(channels));
+                } else {
+                    new_floats.extend(old_floats.by_ref().take(channels));
+                }
+            }
+            let mut tensor = |role: &str, length: usize, data: TensorData| {
+                let id = TensorId((from.tensors.len() + made.len()) as u32);
+                let name = format!("{role}.{}", made.len());
+                made.push(Tensor { name, shape: vec![length], data });
+                id
+            };
+            let length = new_floats.len();
+            *floats = Some(tensor("given.threshold", length, TensorData::F32(new_floats)));
+            let length = new_integers.len();
+            *integers = (length > 0)
+                .then(|| tensor("given.integer_threshold", length, TensorData::I32(new_integers)));
+        }
+        made
     }
 
     /// Adds the copies to the output port, and the port.
@@ -90,7 +145,13 @@ impl Program {
         for part in &tensor.parts {
             let (dims, strides) = (part.dims.clone(), part.strides.clone());
             let output = self.vector(dims.iter().product());
-            let input = part.buffer;
+            let mut input = part.buffer;
+            let buffer = *self.buffer(input);
+            if buffer.kind == BufferKind::I16 {
+                let inputs = vec![input];
+                input = self.add_buffer(Buffer { kind: BufferKind::F32, ..buffer });
+                self.copy("output", StepKind::Concat { inputs, output: input });
+            }
             self.copy("output", StepKind::Gather { input, output, dims, strides, offset: 0 });
             parts.push(output);
         }
@@ -112,17 +173,21 @@ impl Program {
 
     /// A new buffer of one pixel.
     fn vector(&mut self, channels: usize) -> BufferId {
+        self.add_buffer(Buffer { kind: BufferKind::F32, height: 1, width: 1, channels })
+    }
+
+    fn add_buffer(&mut self, buffer: Buffer) -> BufferId {
         // Programs have fewer buffers than a header has bytes.
         let id = BufferId(self.buffers.len() as u32);
-        self.buffers.push(Buffer { kind: BufferKind::F32, height: 1, width: 1, channels });
+        self.buffers.push(buffer);
         id
     }
 
     /// Drops the buffers that no step touches, and takes over the tensors that steps use from the program
-    /// that they come from.
-    fn keep_used(&mut self, from: &Self) {
+    /// that they come from, and from those that were made since.
+    fn keep_used(&mut self, from: &Self, made: &[Tensor]) {
         let mut buffers = Renumbering::new(self.buffers.len());
-        let mut tensors = Renumbering::new(from.tensors.len());
+        let mut tensors = Renumbering::new(from.tensors.len() + made.len());
         for step in &mut self.steps {
             for_each_id(&mut step.kind, &mut |id| match id {
                 Id::Buffer(id) => id.0 = buffers.number(id.index()),
@@ -133,8 +198,24 @@ impl Program {
             port.buffer.0 = buffers.number(port.buffer.index());
         }
         self.buffers = buffers.order.iter().map(|&old| self.buffers[old]).collect();
-        self.tensors = tensors.order.iter().map(|&old| from.tensors[old].clone()).collect();
+        let mut used = Vec::with_capacity(tensors.order.len());
+        for old in tensors.order {
+            let made = |index| &made[index];
+            let tensor =
+                old.checked_sub(from.tensors.len()).map_or_else(|| &from.tensors[old], made);
+            used.push(tensor.clone());
+        }
+        self.tensors = used;
         self.metadata = Metadata::default();
+    }
+}
+
+/// What 16-bit integers as floats are compared with to the same outcome.
+fn as_float(threshold: i32) -> f32 {
+    match i16::try_from(threshold) {
+        Ok(threshold) => threshold.into(),
+        Err(_) if threshold < 0 => f32::NEG_INFINITY,
+        Err(_) => f32::INFINITY,
     }
 }
 
@@ -324,7 +405,9 @@ impl<'a> Anatomy<'a> {
             |reads: Vec<BufferId>, write: BufferId| Self { reads, ops: &[], write: Some(write) };
         match kind {
             StepKind::BinaryConv { conv, output } => match output {
-                BinaryOutput::Threshold { output, .. } => with_write(vec![conv.input], *output),
+                BinaryOutput::Threshold { output, .. } | BinaryOutput::Integers { output } => {
+                    with_write(vec![conv.input], *output)
+                }
                 BinaryOutput::Float(epilogue) => with_epilogue(conv.input, epilogue),
             },
             StepKind::FloatConv { conv, epilogue } => with_epilogue(conv.input, epilogue),
@@ -336,7 +419,9 @@ impl<'a> Anatomy<'a> {
             | StepKind::Gather { input, output, .. }
             | StepKind::Pad { input, output, .. }
             | StepKind::Softmax { input, output, .. } => with_write(vec![*input], *output),
-            StepKind::Concat { inputs, output } => with_write(inputs.clone(), *output),
+            StepKind::Concat { inputs, output } | StepKind::Threshold { inputs, output, .. } => {
+                with_write(inputs.clone(), *output)
+            }
         }
     }
 }

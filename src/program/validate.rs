@@ -7,8 +7,9 @@ use thiserror::Error;
 
 use super::{
     AffineTerms, Alphabet, BinaryConv, BinaryOutput, Buffer, BufferId, BufferKind, ChannelOp,
-    ChannelOrder, ConvGeometry, Epilogue, EpilogueOp, FloatConv, PadValue, PoolGeometry, Port,
-    Preprocessing, Program, Resize, Step, StepKind, Tensor, TensorData, TensorId, TensorKind,
+    ChannelOrder, ConvGeometry, Epilogue, EpilogueOp, FloatConv, MAX_SHORT_PRODUCTS, PadValue,
+    PoolGeometry, Port, Preprocessing, Program, Resize, Step, StepKind, Tensor, TensorData,
+    TensorId, TensorKind,
 };
 
 /// Largest extent of anything: keeps products of two extents within 48 bits.
@@ -315,7 +316,11 @@ impl<'a> Flow<'a> {
     fn check_port(&self, port: &Port, before: &[Port]) -> Check {
         let buffer = self.buffer(port.buffer)?;
         if buffer.kind != BufferKind::F32 {
-            return Err(format!("buffer {} holds bits, expected f32", port.buffer.0));
+            let kind = match buffer.kind {
+                BufferKind::I16 => "i16",
+                _ => "bits",
+            };
+            return Err(format!("buffer {} holds {kind}, expected f32", port.buffer.0));
         }
         let elements = extents(buffer).iter().product::<usize>();
         let product =
@@ -398,6 +403,9 @@ impl<'a> Flow<'a> {
                 let input = self.read(*input, Some(BufferKind::F32))?;
                 self.epilogue(epilogue, [input.height, input.width, 1])
             }
+            StepKind::Threshold { inputs, floats, integers, flip, output } => {
+                self.threshold(inputs, [*floats, *integers], *flip, *output)
+            }
             StepKind::Concat { inputs, output } => self.concat(inputs, *output),
             StepKind::Gather { input, output, dims, strides, offset } => {
                 let input = self.read(*input, Some(BufferKind::F32))?;
@@ -447,6 +455,18 @@ impl<'a> Flow<'a> {
                 self.write(*output, BufferKind::Bits, size)
             }
             BinaryOutput::Float(epilogue) => self.epilogue(epilogue, size),
+            BinaryOutput::Integers { output } => {
+                if conv.affine.is_some() {
+                    return Err("affine terms before integers, expected an epilogue".into());
+                }
+                let products = conv.geometry.products();
+                if products > MAX_SHORT_PRODUCTS {
+                    return Err(format!(
+                        "sums of {products} products as i16, expected at most {MAX_SHORT_PRODUCTS}"
+                    ));
+                }
+                self.write(*output, BufferKind::I16, size)
+            }
         }
     }
 
@@ -473,11 +493,65 @@ impl<'a> Flow<'a> {
         self.epilogue(epilogue, size)
     }
 
+    fn threshold(
+        &mut self,
+        inputs: &[BufferId],
+        [floats, integers]: [Option<TensorId>; 2],
+        flip: Option<TensorId>,
+        output: BufferId,
+    ) -> Check {
+        let size = self.joined(inputs, output, &[BufferKind::F32, BufferKind::I16])?;
+        let of_kind = |kind: BufferKind| {
+            let inputs = inputs.iter().map(|&id| self.program.buffer(id));
+            let own = inputs.filter(|input| input.kind == kind).map(|input| input.channels);
+            own.fold(0, usize::saturating_add)
+        };
+        for (role, id, kind, expected) in [
+            ("floats", floats, TensorKind::F32, of_kind(BufferKind::F32)),
+            ("integers", integers, TensorKind::I32, of_kind(BufferKind::I16)),
+        ] {
+            let Some(id) = id else {
+                if expected > 0 {
+                    return Err(format!("no thresholds for {expected} channels of {role}"));
+                }
+                continue;
+            };
+            if self.tensor(id, role, &[kind], &[expected])? == Values::NotANumber {
+                return Err("a threshold is not a number".into());
+            }
+        }
+        self.flip(flip, size[2])?;
+        self.write(output, BufferKind::Bits, size)
+    }
+
     fn concat(&mut self, inputs: &[BufferId], output: BufferId) -> Check {
+        let target = self.buffer(output)?;
+        let kinds: &[BufferKind] = match target.kind {
+            BufferKind::Bits => &[BufferKind::Bits],
+            BufferKind::F32 | BufferKind::I16 => &[BufferKind::F32, BufferKind::I16],
+        };
+        let size = self.joined(inputs, output, kinds)?;
+        // Integers are only joined to floats.
+        let kind = if target.kind == BufferKind::I16 { BufferKind::F32 } else { target.kind };
+        self.write(output, kind, size)
+    }
+
+    /// The size of maps joined along their channels, each as large as the output and of one of the
+    /// kinds.
+    fn joined(
+        &mut self,
+        inputs: &[BufferId],
+        output: BufferId,
+        kinds: &[BufferKind],
+    ) -> Check<Extents> {
         let target = self.buffer(output)?;
         let mut channels = 0_usize;
         for &id in inputs {
-            let input = self.read(id, Some(target.kind))?;
+            let input = self.read(id, None)?;
+            if !kinds.contains(&input.kind) {
+                let expected = join(kinds.iter().map(|kind| format!("{kind:?}")));
+                return Err(format!("buffer {} is {:?}, expected {expected}", id.0, input.kind));
+            }
             if [input.height, input.width] != [target.height, target.width] {
                 return Err(format!(
                     "buffer {} is {}x{}, expected {}x{} as the output",
@@ -486,7 +560,7 @@ impl<'a> Flow<'a> {
             }
             channels = channels.saturating_add(input.channels);
         }
-        self.write(output, target.kind, [target.height, target.width, channels])
+        Ok([target.height, target.width, channels])
     }
 
     fn pad(
@@ -501,6 +575,9 @@ impl<'a> Flow<'a> {
             return Err(format!("pads with {value}, expected a finite value"));
         }
         let input = self.read(input, None)?;
+        if input.kind == BufferKind::I16 {
+            return Err("pads integers, expected f32 or bits".into());
+        }
         if *channels != [0, 0] && (input.kind == BufferKind::Bits || *pads != [0; 4]) {
             return Err(format!(
                 "pads {channels:?} channels of {:?} and {pads:?} pixels, expected channels of f32 \

@@ -18,7 +18,9 @@ impl Access {
             StepKind::BinaryConv { conv, output } => {
                 access.reads.push(conv.input);
                 match output {
-                    BinaryOutput::Threshold { output, .. } => access.writes.push(*output),
+                    BinaryOutput::Threshold { output, .. } | BinaryOutput::Integers { output } => {
+                        access.writes.push(*output);
+                    }
                     BinaryOutput::Float(epilogue) => access.epilogue(epilogue),
                 }
             }
@@ -40,7 +42,7 @@ impl Access {
                 access.reads.push(*input);
                 access.writes.push(*output);
             }
-            StepKind::Concat { inputs, output } => {
+            StepKind::Concat { inputs, output } | StepKind::Threshold { inputs, output, .. } => {
                 access.reads.extend(inputs);
                 access.writes.push(*output);
             }

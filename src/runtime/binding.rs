@@ -7,7 +7,7 @@
 use std::mem;
 use std::ops::Range;
 
-use bnn_kernels::OutputSlice;
+use bnn_kernels::{MapValues, OutputSlice};
 
 use super::few::Few;
 use crate::program::BufferKind;
@@ -28,7 +28,7 @@ pub(crate) enum Place {
 pub(crate) struct Located {
     pub(crate) place: Place,
     pub(crate) kind: BufferKind,
-    /// Number of values (f32) or words (bits).
+    /// Number of values (f32, i16) or words (bits).
     pub(crate) len: usize,
 }
 
@@ -37,6 +37,7 @@ impl Located {
     pub(crate) fn words(&self) -> usize {
         match self.kind {
             BufferKind::F32 => self.len.div_ceil(2),
+            BufferKind::I16 => self.len.div_ceil(4),
             BufferKind::Bits => self.len,
         }
     }
@@ -160,6 +161,9 @@ impl Binding {
                             BufferKind::F32 => {
                                 OutputSlice::F32(&mut bytemuck::cast_slice_mut(words)[..len])
                             }
+                            BufferKind::I16 => {
+                                OutputSlice::I16(&mut bytemuck::cast_slice_mut(words)[..len])
+                            }
                             BufferKind::Bits => OutputSlice::Bits(words),
                         };
                     }
@@ -193,6 +197,20 @@ impl Reads<'_> {
         }
     }
 
+    /// The values of an i16 buffer.
+    pub(crate) fn i16(&self, index: usize) -> &[i16] {
+        let Source { located, gap, offset } = self.sources[index];
+        &bytemuck::cast_slice(&self.gaps[gap][offset..][..located.words()])[..located.len]
+    }
+
+    /// The values of an f32 or i16 buffer.
+    pub(crate) fn values(&self, index: usize) -> MapValues<'_> {
+        match self.sources[index].located.kind {
+            BufferKind::I16 => MapValues::I16(self.i16(index)),
+            BufferKind::F32 | BufferKind::Bits => MapValues::F32(self.f32(index)),
+        }
+    }
+
     /// The words of a buffer of bits.
     pub(crate) fn bits(&self, index: usize) -> &[u64] {
         let Source { located, gap, offset } = self.sources[index];
@@ -216,11 +234,13 @@ mod tests {
                 located(Place::Input(1), BufferKind::F32, 2),
                 located(Place::Arena(40), BufferKind::Bits, 4),
                 located(Place::Arena(16), BufferKind::Bits, 1),
+                located(Place::Arena(4), BufferKind::I16, 5),
             ],
             vec![
                 located(Place::Arena(24), BufferKind::Bits, 8),
                 located(Place::Output(0), BufferKind::F32, 3),
                 located(Place::Arena(8), BufferKind::F32, 15),
+                located(Place::Arena(44), BufferKind::I16, 13),
             ],
             Some(32..40),
         );
@@ -234,6 +254,9 @@ mod tests {
         assert_eq!(slices.reads.f32(1), [1.0, 2.0]);
         assert_eq!(slices.reads.bits(2), [40, 41, 42, 43]);
         assert_eq!(slices.reads.bits(3), [16]);
+        assert_eq!(slices.reads.i16(4), [4, 0, 0, 0, 5]);
+        assert_eq!(slices.reads.values(4), MapValues::I16(&[4, 0, 0, 0, 5]));
+        assert_eq!(slices.reads.values(1), MapValues::F32(&[1.0, 2.0]));
         assert_eq!(slices.scratch, [32, 33, 34, 35, 36, 37, 38, 39]);
         let lens: Vec<_> = slices
             .writes
@@ -243,15 +266,20 @@ mod tests {
                     values.fill(0.5);
                     values.len()
                 }
+                OutputSlice::I16(values) => {
+                    values.fill(-1);
+                    values.len()
+                }
                 OutputSlice::Bits(words) => {
                     words.fill(7);
                     words.len()
                 }
             })
             .collect();
-        assert_eq!(lens, [8, 3, 15]);
+        assert_eq!(lens, [8, 3, 15, 13]);
         assert_eq!(output, [0.5; 3]);
         assert_eq!(arena[24..32], [7; 8]);
         assert_eq!(arena[16], 16, "an odd number of floats ends within its last word");
+        assert_eq!(arena[44..], [u64::MAX, u64::MAX, u64::MAX, 0xffff]);
     }
 }

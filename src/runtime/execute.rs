@@ -7,8 +7,8 @@ use std::{
 };
 
 use bnn_kernels::{
-    DefaultFloatEnvironment, Isa, OutputSlice, concat_bits, concat_channels, gather, pad_map,
-    pad_map_bits, softmax,
+    DefaultFloatEnvironment, Isa, MapValues, OutputSlice, concat_bits, concat_channels, gather,
+    pad_map, pad_map_bits, softmax,
 };
 
 use super::{
@@ -122,7 +122,9 @@ impl Engine {
                     rows.run(self.isa, &reads, scratch, 0..rows.rows, &mut writes, temporary);
                 }
             }
-            Work::Concat { channels, pixels } => concat(channels, *pixels, &reads, &mut writes[0]),
+            Work::Concat { channels, pixels } => {
+                concat(self.isa, channels, *pixels, &reads, &mut writes[0]);
+            }
             Work::Gather { dims, strides, offset } => {
                 gather(reads.f32(0), dims, strides, *offset, floats(&mut writes[0]));
             }
@@ -135,6 +137,7 @@ impl Engine {
                     OutputSlice::Bits(output) => {
                         pad_map_bits(reads.bits(0), size, channels, *pads, *value > 0.0, output);
                     }
+                    OutputSlice::I16(_) => unreachable!("integers are not padded"),
                 }
             }
             Work::Softmax { channels, log } => {
@@ -178,25 +181,33 @@ fn split_rows(
 /// Inputs of a concatenation that need no allocation: dense networks join dozens of maps.
 const MANY_INPUTS: usize = 64;
 
-fn concat(channels: &[usize], pixels: usize, reads: &Reads<'_>, output: &mut OutputSlice<'_>) {
+fn concat(
+    isa: Isa,
+    channels: &[usize],
+    pixels: usize,
+    reads: &Reads<'_>,
+    output: &mut OutputSlice<'_>,
+) {
     let channels = channels.iter().enumerate();
     match output {
         OutputSlice::F32(output) => {
-            let inputs: Few<(&[f32], usize), MANY_INPUTS> =
-                Few::collect(channels.map(|(i, &count)| (reads.f32(i), count)), || (&[], 0));
-            concat_channels(&inputs, pixels, output);
+            let nothing = || (MapValues::F32(&[]), 0);
+            let inputs: Few<(MapValues<'_>, usize), MANY_INPUTS> =
+                Few::collect(channels.map(|(i, &count)| (reads.values(i), count)), nothing);
+            concat_channels(isa, &inputs, pixels, output);
         }
         OutputSlice::Bits(output) => {
             let inputs: Few<(&[u64], usize), MANY_INPUTS> =
                 Few::collect(channels.map(|(i, &count)| (reads.bits(i), count)), || (&[], 0));
             concat_bits(&inputs, pixels, output);
         }
+        OutputSlice::I16(_) => unreachable!("maps are joined as floats or bits"),
     }
 }
 
 fn floats<'a>(output: &'a mut OutputSlice<'_>) -> &'a mut [f32] {
     match output {
         OutputSlice::F32(values) => values,
-        OutputSlice::Bits(_) => unreachable!("the step writes floats"),
+        OutputSlice::I16(_) | OutputSlice::Bits(_) => unreachable!("the step writes floats"),
     }
 }

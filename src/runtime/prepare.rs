@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use bnn_kernels as kernels;
-use kernels::{FloatWeights, Isa, words_per_pixel};
+use kernels::{FloatWeights, Isa, SegmentBits, words_per_pixel};
 
 use super::{
     RunError,
@@ -49,13 +49,13 @@ impl Work {
     }
 }
 
-/// Values (f32) or words (bits) of a buffer.
+/// Values (f32, i16) or words (bits) of a buffer.
 ///
 /// # Errors
 /// [`RunError::TooLarge`] if no memory can hold it.
 pub(crate) fn buffer_len(buffer: &Buffer) -> Result<usize, RunError> {
     let of_pixel = match buffer.kind {
-        BufferKind::F32 => buffer.channels,
+        BufferKind::F32 | BufferKind::I16 => buffer.channels,
         BufferKind::Bits => words_per_pixel(buffer.channels),
     };
     buffer
@@ -71,6 +71,7 @@ pub(crate) fn buffer_bytes(buffer: &Buffer) -> Result<usize, RunError> {
     let len = buffer_len(buffer)?;
     Ok(match buffer.kind {
         BufferKind::F32 => len * 4,
+        BufferKind::I16 => len * 2,
         BufferKind::Bits => len * 8,
     })
 }
@@ -168,6 +169,15 @@ impl Preparation<'_> {
                     info.output,
                 )?))
             }
+            StepKind::Threshold { inputs, floats, integers, flip, output } => {
+                info.kind = "threshold";
+                let output = self.program.buffer(*output);
+                info.output = [output.height, output.width, output.channels];
+                let segments = self.segments(inputs, [*floats, *integers], *flip)?;
+                let size = [output.height * output.width, 1, output.channels];
+                let producer = Producer::Threshold(segments);
+                Work::Rows(Box::new(RowStep::new(producer, Consumer::Store, size)?))
+            }
             StepKind::Concat { inputs, output } => {
                 info.kind = "concat";
                 let output = self.program.buffer(*output);
@@ -246,11 +256,51 @@ impl Preparation<'_> {
             BinaryOutput::Float(epilogue) => {
                 self.consumer(epilogue, geometry.out_channels, geometry.output())?
             }
+            BinaryOutput::Integers { .. } if affine.is_none() => Consumer::Store,
+            BinaryOutput::Integers { .. } => {
+                return Err(self.refuse("an affine form has no integers"));
+            }
         };
         let [rows, pixels] = geometry.output();
         info.output = [rows, pixels, geometry.out_channels];
         let producer = Producer::BinaryConv { conv: kernel, affine };
         Ok(Work::Rows(Box::new(RowStep::new(producer, consumer, info.output)?)))
+    }
+
+    /// The comparisons of the inputs of a threshold step, and the places of their bits.
+    fn segments(
+        &self,
+        inputs: &[BufferId],
+        [floats, integers]: [Option<TensorId>; 2],
+        flip: Option<TensorId>,
+    ) -> Result<Vec<SegmentBits>, RunError> {
+        let inputs: Vec<&Buffer> = inputs.iter().map(|&id| self.program.buffer(id)).collect();
+        let channels = inputs.iter().map(|input| input.channels).sum();
+        let floats = floats.map(|id| self.f32(id)).transpose()?;
+        let integers = integers.map(|id| self.i32(id)).transpose()?;
+        let (mut floats, mut integers) =
+            (floats.as_deref().unwrap_or(&[]), integers.unwrap_or(&[]));
+        let flip = flip.map(|id| self.bits(id)).transpose()?;
+        let mut first = 0;
+        let mut segments = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let own = input.channels;
+            let flip = flip.map(|flip| bits_from(flip, first, own));
+            let flip = flip.as_deref().filter(|flip| flip.iter().any(|&word| word != 0));
+            let missing = || self.refuse("a channel has no threshold");
+            let segment = if input.kind == BufferKind::I16 {
+                let (own, rest) = integers.split_at_checked(own).ok_or_else(missing)?;
+                integers = rest;
+                SegmentBits::of_i16(self.isa, own, flip, first, channels)
+            } else {
+                let (own, rest) = floats.split_at_checked(own).ok_or_else(missing)?;
+                floats = rest;
+                SegmentBits::of_f32(self.isa, own.to_vec(), flip, first, channels)
+            };
+            segments.push(segment.map_err(|e| self.refuse(e))?);
+            first += own;
+        }
+        Ok(segments)
     }
 
     fn affine(
@@ -492,6 +542,16 @@ impl Preparation<'_> {
     fn refuse(&self, reason: impl ToString) -> RunError {
         RunError::Step { step: self.step.name.clone(), reason: reason.to_string() }
     }
+}
+
+/// `count` bits of a dense string, from bit `first` on.
+fn bits_from(words: &[u64], first: usize, count: usize) -> Vec<u64> {
+    let mut bits = vec![0; count.div_ceil(64)];
+    for at in 0..count {
+        let from = first + at;
+        bits[at / 64] |= (words[from / 64] >> (from % 64) & 1) << (at % 64);
+    }
+    bits
 }
 
 fn combine_op(op: CombineOp) -> kernels::CombineOp {

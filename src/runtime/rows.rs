@@ -7,8 +7,9 @@
 use std::ops::Range;
 
 use bnn_kernels::{
-    AffineBinary, AveragePool, BinaryConv, Epilogue, FloatConv, Isa, MaxPool, MaxPoolBits,
-    OutputSlice, Reduction, i32_to_f32, pack_i32, reduce_channels, words_per_pixel,
+    AffineBinary, AveragePool, BinaryConv, Epilogue, FloatConv, Isa, MapValues, MaxPool,
+    MaxPoolBits, OutputSlice, Reduction, SegmentBits, i32_to_f32, i32_to_i16, pack_i32,
+    reduce_channels, words_per_pixel,
 };
 
 use super::{RunError, binding::Reads, few::Few, memory::LINE};
@@ -34,6 +35,8 @@ pub(crate) enum Producer {
     Copy,
     /// Bits that are final.
     MaxPoolBits(MaxPoolBits),
+    /// The bits of each input, side by side.
+    Threshold(Vec<SegmentBits>),
 }
 
 /// What becomes of the values of a row.
@@ -41,7 +44,7 @@ pub(crate) enum Producer {
 pub(crate) enum Consumer {
     /// Integer accumulators become bits.
     Threshold { thresholds: Vec<i32>, flip: Option<Vec<u64>> },
-    /// They are the output.
+    /// They are the output. Integer accumulators that go to a map of integers fit it.
     Store,
     /// Operations and stores.
     Epilogue {
@@ -79,6 +82,11 @@ impl RowStep {
         let row = pixels.checked_mul(channels).ok_or(RunError::UNADDRESSABLE)?;
         let chunk = match producer {
             Producer::MaxPoolBits(_) => rows,
+            // Each input adds its bits to those of the pixels, which stay in the cache meanwhile.
+            Producer::Threshold(_) => {
+                let words = pixels.saturating_mul(words_per_pixel(channels));
+                (CHUNK_BYTES / 8 / words.max(1)).clamp(1, rows.max(1))
+            }
             _ => (CHUNK_BYTES / 4 / row.max(1)).clamp(1, rows.max(1)),
         };
         let words = |values: usize| {
@@ -128,7 +136,7 @@ impl RowStep {
     /// Values or words that one row takes in an output.
     pub(crate) fn row_len(&self, output: &OutputSlice<'_>) -> usize {
         match output {
-            OutputSlice::F32(_) => self.pixels * self.channels,
+            OutputSlice::F32(_) | OutputSlice::I16(_) => self.pixels * self.channels,
             OutputSlice::Bits(_) => self.pixels * words_per_pixel(self.channels),
         }
     }
@@ -189,11 +197,14 @@ impl RowStep {
                 [OutputSlice::F32(output)] => {
                     self.produce(isa, reads, scratch, rows, accumulators, sums, output);
                 }
-                [OutputSlice::Bits(output)] => {
-                    if let Producer::MaxPoolBits(pool) = &self.producer {
-                        pool.run(reads.bits(0), rows, output);
+                [OutputSlice::I16(output)] => i32_to_i16(isa, &accumulators[..count], output),
+                [OutputSlice::Bits(output)] => match &self.producer {
+                    Producer::MaxPoolBits(pool) => pool.run(reads.bits(0), rows, output),
+                    Producer::Threshold(segments) => {
+                        threshold(segments, reads, rows, self.channels, output);
                     }
-                }
+                    _ => unreachable!("values are no bits"),
+                },
                 _ => unreachable!("a store writes one map"),
             },
             Consumer::Epilogue { epilogue, broadcast } => {
@@ -254,8 +265,33 @@ impl RowStep {
                 let row = self.pixels * self.channels;
                 values.copy_from_slice(&reads.f32(0)[rows.start * row..rows.end * row]);
             }
-            Producer::MaxPoolBits(_) => unreachable!("bits are no values"),
+            Producer::MaxPoolBits(_) | Producer::Threshold(_) => {
+                unreachable!("bits are no values")
+            }
         }
+    }
+}
+
+/// The bits of some pixels from those of each input.
+fn threshold(
+    segments: &[SegmentBits],
+    reads: &Reads<'_>,
+    pixels: Range<usize>,
+    channels: usize,
+    output: &mut [u64],
+) {
+    if !channels.is_multiple_of(64) {
+        // The unused bits of a pixel belong to no input.
+        output.fill(0);
+    }
+    for (index, segment) in segments.iter().enumerate() {
+        let own = segment.channels();
+        let range = pixels.start * own..pixels.end * own;
+        let values = match reads.values(index) {
+            MapValues::F32(values) => MapValues::F32(&values[range]),
+            MapValues::I16(values) => MapValues::I16(&values[range]),
+        };
+        segment.pack(values, output);
     }
 }
 
@@ -263,6 +299,7 @@ impl RowStep {
 pub(crate) fn part<'a>(output: &'a mut OutputSlice<'_>, range: Range<usize>) -> OutputSlice<'a> {
     match output {
         OutputSlice::F32(values) => OutputSlice::F32(&mut values[range]),
+        OutputSlice::I16(values) => OutputSlice::I16(&mut values[range]),
         OutputSlice::Bits(words) => OutputSlice::Bits(&mut words[range]),
     }
 }
@@ -273,6 +310,10 @@ pub(crate) fn split(output: OutputSlice<'_>, at: usize) -> (OutputSlice<'_>, Out
         OutputSlice::F32(values) => {
             let (head, tail) = values.split_at_mut(at);
             (OutputSlice::F32(head), OutputSlice::F32(tail))
+        }
+        OutputSlice::I16(values) => {
+            let (head, tail) = values.split_at_mut(at);
+            (OutputSlice::I16(head), OutputSlice::I16(tail))
         }
         OutputSlice::Bits(words) => {
             let (head, tail) = words.split_at_mut(at);

@@ -32,6 +32,8 @@ pub struct TracedWrite<'a> {
 pub enum BufferContents<'a> {
     /// Floats.
     F32(&'a [f32]),
+    /// Integers.
+    I16(&'a [i16]),
     /// Bits; each pixel starts a new word.
     Bits(&'a [u64]),
 }
@@ -77,6 +79,7 @@ fn contents<'a>(
             let words = &arena.words()[start..][..located.words()];
             match kind {
                 BufferKind::F32 => BufferContents::F32(&bytemuck::cast_slice(words)[..located.len]),
+                BufferKind::I16 => BufferContents::I16(&bytemuck::cast_slice(words)[..located.len]),
                 BufferKind::Bits => BufferContents::Bits(words),
             }
         }

@@ -18,6 +18,7 @@ use bnn::{
     convert::{ConvertError, ConvertOptions, LayerReport, convert},
     graph::{Op, Tensor},
     import::onnx::{ImportOptions, from_bytes},
+    program::{BinaryOutput, StepKind},
     reference,
 };
 use model::Writer;
@@ -82,7 +83,7 @@ fn generate(seed: u64, parts: usize) -> (Network, Map) {
 /// One more part behind a map.
 fn part(n: &mut Network, map: &Map, earlier: &[Map]) -> Option<Map> {
     let same_pixels = |other: &&Map| other.height == map.height && other.width == map.width;
-    match n.random.below(22) {
+    match n.random.below(24) {
         0..=3 => n.convolution(map),
         4 => Some(n.binarise(map)),
         5..=7 => {
@@ -120,7 +121,8 @@ fn part(n: &mut Network, map: &Map, earlier: &[Map]) -> Option<Map> {
                 n.enlarge(map)
             }
         }
-        _ => n.gate(map),
+        21 => n.gate(map),
+        _ => n.dense_block(map),
     }
 }
 
@@ -222,6 +224,28 @@ proptest! {
             return Err(TestCaseError::fail(reason));
         }
     }
+}
+
+/// The networks are of use only for what they reach: concatenations that are compared where they are,
+/// sums that stay integers.
+#[test]
+fn dense_blocks_are_among_them() {
+    let (mut thresholds, mut integers) = (0, 0);
+    for seed in 0..300 {
+        let (network, _) = generate(seed, 6);
+        let bytes = network.writer.bytes();
+        let graph = from_bytes(&bytes, None, &ImportOptions::default()).unwrap();
+        let Ok(conversion) = convert(graph, &ConvertOptions::default()) else { continue };
+        let has = |is: fn(&StepKind) -> bool| {
+            usize::from(conversion.program.steps.iter().any(|step| is(&step.kind)))
+        };
+        thresholds += has(|kind| matches!(kind, StepKind::Threshold { .. }));
+        integers += has(|kind| {
+            matches!(kind, StepKind::BinaryConv { output: BinaryOutput::Integers { .. }, .. })
+        });
+    }
+    assert!(thresholds >= 10, "{thresholds} networks compare what is not concatenated");
+    assert!(integers >= 10, "{integers} networks keep integers");
 }
 
 /// Many networks at once, what fails sorted by reason: to look for more, not to pass.

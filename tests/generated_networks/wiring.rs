@@ -31,6 +31,26 @@ impl Network {
         Map { channels: a.channels + b.channels, ..joined }
     }
 
+    /// Units that each read all that came before them and add a few channels.
+    pub(crate) fn dense_block(&mut self, map: &Map) -> Option<Map> {
+        let mut map = map.clone();
+        let (kernel, pads) = self.random.of(&[([3, 3], [1; 4]), ([1, 1], [0; 4])]);
+        let window = Window { kernel, stride: [1, 1], dilation: [1, 1], pads };
+        let growth = self.random.between(1, 24);
+        for _ in 0..self.random.between(1, 3) {
+            let normalised =
+                if self.random.chance(80) { self.batch_normalisation(&map) } else { map.clone() };
+            if !normalised.is_exact() {
+                break;
+            }
+            let signs = self.binarise(&normalised);
+            let new = self.convolution_with(&signs, window, 1, growth)?;
+            map =
+                if self.random.chance(80) { self.join(&map, &new) } else { self.join(&new, &map) };
+        }
+        Some(map)
+    }
+
     /// Two halves of the channels, the second one in front.
     pub(crate) fn swap_halves(&mut self, map: &Map) -> Option<Map> {
         if map.channels < 2 {

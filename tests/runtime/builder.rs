@@ -25,6 +25,10 @@ impl Builder {
         self.buffer(BufferKind::Bits, size)
     }
 
+    pub(crate) fn integer_map(&mut self, size: [usize; 3]) -> BufferId {
+        self.buffer(BufferKind::I16, size)
+    }
+
     pub(crate) fn input(&mut self, name: &str, size: [usize; 3]) -> BufferId {
         let buffer = self.f32_map(size);
         self.program.inputs.push(Port { name: name.into(), shape: size.to_vec(), buffer });

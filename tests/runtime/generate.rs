@@ -61,6 +61,7 @@ pub(crate) fn program(seed: u64, steps: usize) -> Program {
         random: Random::new(seed),
         builder: Builder::default(),
         floats: Vec::new(),
+        integers: Vec::new(),
         bits: Vec::new(),
     };
     for index in 0..1 + generator.random.below(2) {
@@ -89,6 +90,7 @@ struct Generator {
     builder: Builder,
     /// Maps that a step may read.
     floats: Vec<BufferId>,
+    integers: Vec<BufferId>,
     bits: Vec<BufferId>,
 }
 
@@ -115,6 +117,7 @@ impl Generator {
         let id = self.builder.buffer(kind, size);
         match kind {
             BufferKind::F32 => self.floats.push(id),
+            BufferKind::I16 => self.integers.push(id),
             BufferKind::Bits => self.bits.push(id),
         }
         id
@@ -136,8 +139,9 @@ impl Generator {
                 Some(self.bits[if self.random.chance(70) { len - 1 } else { some }])
             }
         };
-        match (self.random.below(14), bits) {
+        match (self.random.below(16), bits) {
             (0..4, Some(bits)) => self.binary_conv(bits),
+            (14 | 15, _) => self.threshold(input),
             (4, Some(bits)) => self.max_pool_bits(bits),
             (5, Some(bits)) => self.concat(bits),
             (6, Some(bits)) => self.pad(bits),
@@ -222,18 +226,9 @@ impl Generator {
             weights: self.builder.bits(&weights),
             affine: None,
         };
-        let output = match self.random.below(3) {
+        let output = match self.random.below(4) {
             0 => {
-                let thresholds: Vec<i32> = (0..channels)
-                    .map(|_| {
-                        let small = self.random.below(41) as i32 - 20;
-                        if self.random.chance(90) {
-                            small
-                        } else {
-                            self.random.pick(&[i32::MIN, i32::MAX])
-                        }
-                    })
-                    .collect();
+                let thresholds = self.thresholds(channels);
                 BinaryOutput::Threshold {
                     thresholds: self.builder.integers(thresholds),
                     flip: self.flip(channels),
@@ -251,9 +246,20 @@ impl Generator {
                 });
                 BinaryOutput::Float(self.epilogue(size))
             }
+            2 => BinaryOutput::Integers { output: self.new_map(BufferKind::I16, size) },
             _ => BinaryOutput::Float(self.epilogue(size)),
         };
         self.builder.step(StepKind::BinaryConv { conv, output });
+    }
+
+    /// Thresholds near the sums of a few products, and some that are always or never reached.
+    fn thresholds(&mut self, channels: usize) -> Vec<i32> {
+        (0..channels)
+            .map(|_| {
+                let small = self.random.below(41) as i32 - 20;
+                if self.random.chance(90) { small } else { self.random.pick(&[i32::MIN, i32::MAX]) }
+            })
+            .collect()
     }
 
     fn float_conv(&mut self, input: BufferId) {
@@ -329,13 +335,21 @@ impl Generator {
 
     fn concat(&mut self, first: BufferId) {
         let kind = self.builder.program.buffer(first).kind;
+        let (inputs, size) = self.side_by_side(first);
+        let output = self.new_map(kind, size);
+        self.builder.step(StepKind::Concat { inputs, output });
+    }
+
+    /// Some maps that can be joined, bits or numbers, and the size of the result.
+    fn side_by_side(&mut self, first: BufferId) -> (Vec<BufferId>, [usize; 3]) {
+        let kind = self.builder.program.buffer(first).kind;
         let [height, width, _] = self.size_of(first);
-        let candidates = if kind == BufferKind::F32 { &self.floats } else { &self.bits };
-        let candidates: Vec<_> = candidates
-            .iter()
-            .copied()
-            .filter(|&id| self.size_of(id)[..2] == [height, width])
-            .collect();
+        let candidates: Vec<BufferId> = match kind {
+            BufferKind::Bits => self.bits.clone(),
+            _ => self.floats.iter().chain(&self.integers).copied().collect(),
+        };
+        let candidates: Vec<_> =
+            candidates.into_iter().filter(|&id| self.size_of(id)[..2] == [height, width]).collect();
         let mut inputs = vec![first];
         let (mut channels, others) = (self.size_of(first)[2], self.random.below(3));
         for _ in 0..others {
@@ -343,8 +357,32 @@ impl Generator {
             channels += self.size_of(other)[2];
             inputs.push(other);
         }
-        let output = self.new_map(kind, [height, width, channels.max(1)]);
-        self.builder.step(StepKind::Concat { inputs, output });
+        if self.random.chance(50) {
+            inputs.reverse();
+        }
+        (inputs, [height, width, channels.max(1)])
+    }
+
+    /// The bits of some maps of numbers.
+    fn threshold(&mut self, first: BufferId) {
+        let first = match self.integers.last() {
+            Some(&id) if self.random.chance(70) => id,
+            _ => first,
+        };
+        let (inputs, size) = self.side_by_side(first);
+        let of_kind = |generator: &Self, kind| -> usize {
+            let buffers = inputs.iter().map(|&id| generator.builder.program.buffer(id));
+            buffers.filter(|buffer| buffer.kind == kind).map(|buffer| buffer.channels).sum()
+        };
+        let (floats, integers) = (of_kind(self, BufferKind::F32), of_kind(self, BufferKind::I16));
+        let floats = (floats > 0).then(|| self.per_channel(floats));
+        let integers = (integers > 0).then(|| {
+            let thresholds = self.thresholds(integers);
+            self.builder.integers(thresholds)
+        });
+        let flip = self.flip(size[2]);
+        let output = self.new_map(BufferKind::Bits, size);
+        self.builder.step(StepKind::Threshold { inputs, floats, integers, flip, output });
     }
 
     /// A transposition, a slice with a step backwards, or a broadcast.

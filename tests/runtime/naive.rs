@@ -7,7 +7,7 @@ use crate::program::{
     TensorData, TensorId,
 };
 
-/// A feature map: f32 values, or 0 and 1 for bits.
+/// A feature map: f32 values, integers as f32, or 0 and 1 for bits.
 #[derive(Clone, Default)]
 struct Map {
     size: [usize; 3],
@@ -130,16 +130,34 @@ impl Naive<'_> {
                 self.epilogue(epilogue, [height, width, 1], values);
             }
             StepKind::Concat { inputs, output } => {
-                let [height, width, _] = self.map(*output).size;
-                let mut values = Vec::new();
-                for y in 0..height {
-                    for x in 0..width {
-                        for input in inputs.iter().map(|&id| self.map(id)) {
-                            values.extend((0..input.size[2]).map(|c| input.at(y, x, c)));
+                let values = self.joined(inputs, *output);
+                self.write(*output, values);
+            }
+            StepKind::Threshold { inputs, floats, integers, flip, output } => {
+                let joined = self.joined(inputs, *output);
+                let mut floats = floats.map(|id| self.floats(id)).unwrap_or_default().into_iter();
+                let integers = integers.map(|id| self.program.tensor(id).i32().expect("integers"));
+                let mut integers = integers.unwrap_or_default().iter();
+                // Whether each channel's values reach its threshold.
+                let mut reached: Vec<Box<dyn Fn(f32) -> bool>> = Vec::new();
+                for &input in inputs {
+                    let buffer = self.program.buffer(input);
+                    for _ in 0..buffer.channels {
+                        if buffer.kind == BufferKind::I16 {
+                            let threshold = *integers.next().expect("one for each channel");
+                            reached.push(Box::new(move |x| x as i32 >= threshold));
+                        } else {
+                            let threshold = floats.next().expect("one for each channel");
+                            reached.push(Box::new(move |x| x >= threshold));
                         }
                     }
                 }
-                self.write(*output, values);
+                let bits = joined.iter().enumerate().map(|(i, &x)| {
+                    let channel = i % reached.len();
+                    self.flipped(reached[channel](x), *flip, channel)
+                });
+                let bits = bits.collect();
+                self.write(*output, bits);
             }
             StepKind::Gather { input, output, dims, strides, offset } => {
                 let source = &self.map(*input).values;
@@ -191,6 +209,20 @@ impl Naive<'_> {
                 self.write(*output, values);
             }
         }
+    }
+
+    /// The values of maps side by side along the channels, as large as the output.
+    fn joined(&self, inputs: &[BufferId], output: BufferId) -> Vec<f32> {
+        let [height, width, _] = self.map(output).size;
+        let mut values = Vec::new();
+        for y in 0..height {
+            for x in 0..width {
+                for input in inputs.iter().map(|&id| self.map(id)) {
+                    values.extend((0..input.size[2]).map(|c| input.at(y, x, c)));
+                }
+            }
+        }
+        values
     }
 
     fn binary_conv(&mut self, conv: &BinaryConv, output: &BinaryOutput) {
@@ -252,6 +284,7 @@ impl Naive<'_> {
                 self.write(*output, bits);
             }
             BinaryOutput::Float(epilogue) => self.epilogue(epilogue, size, values),
+            BinaryOutput::Integers { output } => self.write(*output, values),
         }
     }
 

@@ -256,6 +256,54 @@ fn bits_are_joined_across_words() {
     assert_eq!(run(builder, &input), expected);
 }
 
+/// Sums of three bits each: -3, -1, 1 or 3.
+fn sums(builder: &mut Builder, input: BufferId, pixels: usize) -> BufferId {
+    let output = builder.integer_map([1, pixels, 2]);
+    let conv = BinaryConv {
+        input,
+        geometry: plain_conv(3, 2, 1),
+        pad: PadValue::Zero,
+        alphabet: Alphabet::PlusMinus,
+        weights: builder.bits(&[true, true, true, false, false, false]),
+        affine: None,
+    };
+    builder.step(StepKind::BinaryConv { conv, output: BinaryOutput::Integers { output } });
+    output
+}
+
+#[test]
+fn integers_and_floats_are_compared_side_by_side() {
+    let mut builder = Builder::default();
+    let bits = signs(&mut builder, [1, 2, 3]);
+    let input = builder.program.inputs[0].buffer;
+    let sums = sums(&mut builder, bits, 2);
+    let output = builder.bit_map([1, 2, 7]);
+    let floats = Some(builder.floats([2.0, f32::NEG_INFINITY, -0.5]));
+    let integers = Some(builder.integers([3, -1, i32::MAX, 0]));
+    let flip = Some(builder.bits(&[false, false, true, false, false, false, true]));
+    // Thresholds of each kind are in the order of the inputs of that kind; a map may come twice.
+    let inputs = vec![sums, input, sums];
+    builder.step(StepKind::Threshold { inputs, floats, integers, flip, output });
+    unpack(&mut builder, output, [1, 2, 7]);
+    let found = run(builder, &[2.0, 3.0, 4.0, 1.0, -1.0, -1.0]);
+    // Sums are 3 and -3, then -1 and 1.
+    let first = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0];
+    let second = [0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+    assert_eq!(found, [first, second].concat());
+}
+
+#[test]
+fn integers_are_joined_to_floats() {
+    let mut builder = Builder::default();
+    let bits = signs(&mut builder, [1, 2, 3]);
+    let sums = sums(&mut builder, bits, 2);
+    let input = builder.program.inputs[0].buffer;
+    let output = builder.output("y", [1, 2, 5]);
+    builder.step(StepKind::Concat { inputs: vec![sums, input], output });
+    let found = run(builder, &[0.5, 3.0, 4.0, 1.0, -1.0, -0.25]);
+    assert_eq!(found, [3.0, -3.0, 0.5, 3.0, 4.0, -1.0, 1.0, 1.0, -1.0, -0.25]);
+}
+
 #[test]
 fn gathers_transpose() {
     let mut builder = Builder::default();

@@ -13,6 +13,7 @@ use crate::{generate, naive};
 fn plain(contents: BufferContents<'_>, buffer: &Buffer) -> Vec<u32> {
     match contents {
         BufferContents::F32(values) => values.iter().map(|&x| canonical(x)).collect(),
+        BufferContents::I16(values) => values.iter().map(|&v| f32::from(v).to_bits()).collect(),
         BufferContents::Bits(words) => {
             let of_pixel = buffer.channels.div_ceil(64);
             let bit = |pixel: usize, channel: usize| {

@@ -303,6 +303,61 @@ pub fn complete() -> Program {
     b.program
 }
 
+/// Integers and floats side by side: compared, joined, compared again.
+pub fn segmented() -> Program {
+    let mut b = Builder::new("segments");
+    let input = b.f32_map([3, 3, 5]);
+    let signs = b.bits_map([3, 3, 5]);
+    let thresholds = Some(b.tensor("sign.thresholds", TensorKind::F32, &[5]));
+    b.step(
+        "sign",
+        StepKind::Threshold {
+            inputs: vec![input],
+            floats: thresholds,
+            integers: None,
+            flip: None,
+            output: signs,
+        },
+    );
+    let sums = b.buffer(BufferKind::I16, [3, 3, 60]);
+    let weights = b.tensor("conv.weights", TensorKind::Bits, &[60, 3, 3, 5]);
+    let conv = BinaryConv {
+        input: signs,
+        geometry: plain(5, 60, [3, 3], [1; 4]),
+        pad: PadValue::Zero,
+        alphabet: Alphabet::PlusMinus,
+        weights,
+        affine: None,
+    };
+    b.step("conv", StepKind::BinaryConv { conv, output: BinaryOutput::Integers { output: sums } });
+    let bits = b.bits_map([3, 3, 65]);
+    let floats = Some(b.tensor("unit.thresholds", TensorKind::F32, &[5]));
+    let integers = Some(b.tensor("unit.integers", TensorKind::I32, &[60]));
+    let flip = Some(b.tensor("unit.flip", TensorKind::Bits, &[65]));
+    b.step(
+        "unit",
+        StepKind::Threshold { inputs: vec![input, sums], floats, integers, flip, output: bits },
+    );
+    let joined = b.f32_map([3, 3, 65]);
+    b.step("join", StepKind::Concat { inputs: vec![input, sums], output: joined });
+    let weights = b.tensor("dense.weights", TensorKind::Bits, &[2, 3, 3, 65]);
+    let classes = b.f32_map([1, 1, 2]);
+    let conv = BinaryConv {
+        input: bits,
+        geometry: plain(65, 2, [3, 3], [0; 4]),
+        pad: PadValue::Zero,
+        alphabet: Alphabet::PlusMinus,
+        weights,
+        affine: None,
+    };
+    let output = BinaryOutput::Float(epilogue([store(classes)]));
+    b.step("dense", StepKind::BinaryConv { conv, output });
+    b.program.inputs = vec![b.port("x", &[3, 3, 5], input)];
+    b.program.outputs =
+        vec![b.port("joined", &[3, 3, 65], joined), b.port("classes", &[2], classes)];
+    b.program
+}
+
 fn stem(b: &mut Builder, input: BufferId, signs: BufferId, floats: BufferId) {
     let weights = b.tensor("stem.weights", TensorKind::F32, &[70, 3, 3, 3]);
     let scale = b.tensor("stem.scale", TensorKind::F32, &[1]);

@@ -19,7 +19,7 @@ pub struct Layer {
     pub input_shape: [usize; 3],
     /// Height, width and channels of the first map that it writes.
     pub output_shape: [usize; 3],
-    /// What it writes: `bits`, `f32`, or both as `f32+bits`.
+    /// What it writes: `bits`, `i16`, `f32`, or `f32+bits`.
     pub output: String,
     /// Bytes of its constants in the file.
     pub bytes: u64,
@@ -48,9 +48,11 @@ pub fn layers(program: &Program) -> Vec<Layer> {
                 [height, width, channels]
             };
             let has = |kind| parts.writes.iter().any(|id| program.buffer(*id).kind == kind);
+            // Integers are never written together with others.
             let output = match (has(BufferKind::F32), has(BufferKind::Bits)) {
                 (true, true) => "f32+bits",
                 (false, true) => "bits",
+                _ if has(BufferKind::I16) => "i16",
                 _ => "f32",
             };
             let bytes = parts.tensors.iter().map(|id| program.tensor(*id).byte_len() as u64).sum();
@@ -102,6 +104,7 @@ pub fn kind_name(kind: &StepKind) -> &'static str {
         StepKind::AveragePool { .. } => "average_pool",
         StepKind::MaxPoolBits { .. } => "max_pool_bits",
         StepKind::ReduceChannels { .. } => "reduce_channels",
+        StepKind::Threshold { .. } => "threshold",
         StepKind::Concat { .. } => "concat",
         StepKind::Gather { .. } => "gather",
         StepKind::Pad { .. } => "pad",
@@ -167,6 +170,7 @@ impl<'a> Parts<'a> {
                         parts.writes.push(*output);
                     }
                     BinaryOutput::Float(epilogue) => parts.epilogue(epilogue),
+                    BinaryOutput::Integers { output } => parts.writes.push(*output),
                 }
             }
             StepKind::FloatConv { conv, epilogue } => {
@@ -191,6 +195,11 @@ impl<'a> Parts<'a> {
             | StepKind::Pad { input, output, .. }
             | StepKind::Softmax { input, output, .. } => {
                 parts.reads.push(*input);
+                parts.writes.push(*output);
+            }
+            StepKind::Threshold { inputs, floats, integers, flip, output } => {
+                parts.reads.extend(inputs);
+                parts.tensors.extend([floats, integers, flip].into_iter().flatten());
                 parts.writes.push(*output);
             }
             StepKind::Concat { inputs, output } => {
@@ -220,7 +229,7 @@ impl<'a> Parts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bnn::program::{FloatConv, Step, Tensor, TensorData};
+    use bnn::program::{Alphabet, BinaryConv, FloatConv, PadValue, Step, Tensor, TensorData};
 
     #[test]
     fn convolutions_are_counted() {
@@ -277,5 +286,69 @@ mod tests {
             }]
         );
         assert_eq!(total_macs(&layers), Macs { float: 324, binary: 0 });
+    }
+    #[test]
+    fn integers_are_told_from_floats() {
+        let map = |channels, kind| Buffer { kind, height: 2, width: 2, channels };
+        let tensor = |name: &str, data: TensorData, length| Tensor {
+            name: name.into(),
+            shape: vec![length],
+            data,
+        };
+        let geometry = ConvGeometry {
+            in_channels: 4,
+            out_channels: 3,
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [0; 4],
+            groups: 1,
+        };
+        let conv = BinaryConv {
+            input: BufferId(0),
+            geometry,
+            pad: PadValue::Zero,
+            alphabet: Alphabet::PlusMinus,
+            weights: TensorId(0),
+            affine: None,
+        };
+        let sums = BinaryOutput::Integers { output: BufferId(1) };
+        let compare = StepKind::Threshold {
+            inputs: vec![BufferId(1), BufferId(2)],
+            floats: Some(TensorId(1)),
+            integers: Some(TensorId(2)),
+            flip: None,
+            output: BufferId(3),
+        };
+        let step = |name: &str, kind| Step { name: name.into(), kind };
+        let program = Program {
+            buffers: vec![
+                map(4, BufferKind::Bits),
+                map(3, BufferKind::I16),
+                map(5, BufferKind::F32),
+                map(8, BufferKind::Bits),
+            ],
+            tensors: vec![
+                tensor("w", TensorData::Bits(vec![0]), 12),
+                tensor("f", TensorData::F32(vec![0.5; 5]), 5),
+                tensor("i", TensorData::I32(vec![1; 3]), 3),
+            ],
+            steps: vec![
+                step("conv", StepKind::BinaryConv { conv, output: sums }),
+                step("sign", compare),
+            ],
+            ..Program::default()
+        };
+        let layers = layers(&program);
+        let told: Vec<_> = layers
+            .iter()
+            .map(|layer| (layer.kind, layer.output.as_str(), layer.output_shape, layer.bytes))
+            .collect();
+        assert_eq!(
+            told,
+            [("binary_conv", "i16", [2, 2, 3], 8), ("threshold", "bits", [2, 2, 8], 8 * 4)]
+        );
+        let Flow { reads, writes } = Flow::of(&program.steps[1].kind);
+        assert_eq!((reads, writes), (vec![BufferId(1), BufferId(2)], vec![BufferId(3)]));
     }
 }

@@ -96,7 +96,8 @@ impl HyperResNet {
         for (index, block) in residual_blocks(self.blocks, self.width).enumerate() {
             x = net.block(format!("layers.{index}"), x, |net, x| {
                 let window = Window::square(3).stride(block.stride()).padding(1);
-                let y = net.scope("conv", |net| self.convolution(net, x, block.width, window));
+                let y =
+                    net.block("conv", x, |net, x| self.convolution(net, x, block.width, window));
                 let y = net.batch_normalization("bn", y);
                 let around = if block.shrinks {
                     let stride = block.stride();

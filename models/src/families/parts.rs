@@ -141,15 +141,14 @@ pub(crate) fn residual_blocks(
     width: usize,
 ) -> impl Iterator<Item = ResidualBlock> {
     let stages = blocks.into_iter().enumerate();
-    let all = stages.flat_map(move |(stage, count)| {
+    stages.flat_map(move |(stage, count)| {
         (0..count).map(move |index| ResidualBlock {
             stage,
             index,
             width: width << stage,
             shrinks: stage > 0 && index == 0,
         })
-    });
-    all
+    })
 }
 
 /// One block of [`residual_blocks`].

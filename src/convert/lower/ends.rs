@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use crate::{
-    convert::view::View,
+    convert::view::{MapSize, View},
     graph::{Graph, ValueId},
     program::{Block, BlockPart, BlockTensor, BufferId, Program},
 };
 
 /// The places of the ends of all blocks.
 #[derive(Debug)]
-pub(super) struct Ends(HashMap<ValueId, Option<BlockPart>>);
+pub(super) struct Ends(HashMap<ValueId, Option<Vec<BlockPart>>>);
 
 impl Ends {
     /// Nothing is placed yet.
@@ -23,17 +23,37 @@ impl Ends {
     /// other one follows from it.
     pub(super) fn place(&mut self, value: ValueId, buffer: BufferId, view: &View) {
         if let Some(place @ None) = self.0.get_mut(&value) {
-            let (dims, strides) = view.gather();
-            *place = Some(BlockPart { buffer, dims, strides });
+            *place = Some(vec![part(buffer, view)]);
+        }
+    }
+
+    /// Takes note of a value that lies in several maps side by side, given with their channels. Where the
+    /// channels are its outermost dimension, it is those maps one after the other.
+    pub(super) fn place_segments(
+        &mut self,
+        value: ValueId,
+        segments: &[(BufferId, usize)],
+        size: MapSize,
+        view: &View,
+    ) {
+        let Some(place @ None) = self.0.get_mut(&value) else { return };
+        let Some(axis) = (0..view.rank()).find(|&axis| view.is_channel_axis(size, axis)) else {
+            return;
+        };
+        if view.shape()[..axis].iter().all(|&extent| extent == 1) {
+            let parts = segments.iter().map(|&(buffer, channels)| {
+                Some(part(buffer, &view.with_channels(size, axis, channels)?))
+            });
+            *place = parts.collect();
         }
     }
 
     /// The blocks of the program; `shapes` are those of the values.
     pub(super) fn blocks(&self, graph: &Graph, shapes: &[Vec<usize>]) -> Vec<Block> {
         let tensor = |end: ValueId| {
-            let part = self.0.get(&end)?.clone()?;
+            let parts = self.0.get(&end)?.clone()?;
             let (1, shape) = shapes.get(end.index())?.split_first()? else { return None };
-            Some(BlockTensor { shape: shape.to_vec(), parts: vec![part] })
+            Some(BlockTensor { shape: shape.to_vec(), parts })
         };
         let blocks = graph.blocks.iter().map(|block| Block {
             name: block.name.clone(),
@@ -42,6 +62,12 @@ impl Ends {
         });
         blocks.collect()
     }
+}
+
+/// A map under a view.
+fn part(buffer: BufferId, view: &View) -> BlockPart {
+    let (dims, strides) = view.gather();
+    BlockPart { buffer, dims, strides }
 }
 
 /// Follows a renumbering of the buffers of a program; ends whose buffer is gone are not kept.

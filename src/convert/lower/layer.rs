@@ -6,6 +6,7 @@ use super::{
     demand::{LayerKind, layer_kind, transposed},
     grow::{PathToStep, Running},
     pool::pool_geometry,
+    segments::{PlacedSegment, SegmentTap, SegmentValues, SegmentsPlace},
 };
 use crate::{
     convert::{
@@ -20,7 +21,7 @@ use crate::{
     graph::{Node, Op, ValueId},
     program::{
         AffineTerms, Alphabet, BinaryConv, BinaryOutput, BufferId, BufferKind, ChannelOp,
-        ConvGeometry, FloatConv, PadValue, PoolGeometry, StepKind, TensorData,
+        ConvGeometry, FloatConv, MAX_SHORT_PRODUCTS, PadValue, PoolGeometry, StepKind, TensorData,
     },
 };
 
@@ -207,12 +208,27 @@ impl Lowering<'_> {
         let count = graph_weights.len();
         let signs = self.demand.sign_weights.remove(&index);
         let binary_weights = signs.is_some();
+        if let Some(signs) = &signs
+            && signs.scales.iter().any(|&s| s != 1.0)
+        {
+            tail.push(ChannelOp::Multiply(signs.scales.clone()));
+        }
+        tail.extend(layer.tail.iter().cloned());
+        let mut ops: Vec<PendingOp> = tail.into_iter().map(PendingOp::Channel).collect();
+        self.done[index] = true;
+        let running = Running {
+            value: node.output(),
+            view: layer.view.clone(),
+            size: layer.output,
+            stored: None,
+        };
+        self.grow(running, &mut ops)?;
         let (data, bytes) = match signs {
-            Some(signs) => {
-                if signs.scales.iter().any(|&s| s != 1.0) {
-                    tail.push(ChannelOp::Multiply(signs.scales.clone()));
-                }
-                let words = pack(layer.order.iter().map(|&at| signs.signs[at]));
+            Some(mut signs) => {
+                signs.signs = layer.order.iter().map(|&at| signs.signs[at]).collect();
+                make_first_scales_positive(&mut signs, &mut ops);
+                turn_comparisons_up(&mut signs, &mut ops);
+                let words = pack(signs.signs.iter().copied());
                 let bytes = words.len() * 8;
                 (TensorData::Bits(words), bytes)
             }
@@ -227,18 +243,8 @@ impl Lowering<'_> {
                 }
             }
         };
-        tail.extend(layer.tail.iter().cloned());
         let shape = weight_shape(&layer.geometry);
         let weights = self.builder.tensor(&format!("{}.weight", node.name), shape, data);
-        let mut ops: Vec<PendingOp> = tail.into_iter().map(PendingOp::Channel).collect();
-        self.done[index] = true;
-        let running = Running {
-            value: node.output(),
-            view: layer.view.clone(),
-            size: layer.output,
-            stored: None,
-        };
-        self.grow(running, &mut ops)?;
         let reason = self.demand.reasons.remove(&index);
         self.report(
             index,
@@ -315,6 +321,16 @@ impl Lowering<'_> {
         } else {
             None
         };
+        let integers = if thresholded.is_none() && plain && head.is_empty() {
+            self.integer_segment(index, &layer, &pending)
+        } else {
+            None
+        };
+        if let Some((buffer, place, taps)) = integers {
+            let output = SumsOutput::Integers(buffer);
+            self.emit_binary(index, layer, pending, &weights, output);
+            return self.place_segments(node.output(), &place, taps);
+        }
         let output = match thresholded {
             Some(output) => output,
             None => {
@@ -330,9 +346,9 @@ impl Lowering<'_> {
                     scale_before_shift(&mut ops);
                 }
                 if plain {
-                    make_first_scale_positive(&mut weights, &mut ops);
+                    make_first_scales_positive(&mut weights, &mut ops);
                 }
-                ThresholdOrFloat::Float(ops)
+                SumsOutput::Float(ops)
             }
         };
         self.emit_binary(index, layer, pending, &weights, output);
@@ -374,7 +390,7 @@ impl Lowering<'_> {
         pending: &PendingBinary,
         weights: &mut BinaryWeights,
         head: &[Operation],
-    ) -> Result<Option<ThresholdOrFloat>, ConvertError> {
+    ) -> Result<Option<SumsOutput>, ConvertError> {
         let result = self.node(index).output();
         let Some(path) = self.pooled_path(result, layer) else { return Ok(None) };
         let last = path.pools.last().map_or(layer.output, |pool| pool.2);
@@ -390,6 +406,7 @@ impl Lowering<'_> {
         let mut thresholds = Vec::with_capacity(channels);
         let mut pool_flip = vec![false; channels];
         let mut negated = vec![false; channels];
+        let mut idle = vec![false; channels];
         let mut reaches_zero = false;
         for channel in 0..channels {
             let Some(found) = integer_threshold(&whole, path.to_step.comparison, lattice, channel)
@@ -408,6 +425,7 @@ impl Lowering<'_> {
             if path.pools.is_empty() || constant {
                 // `v <= at` is `-v >= -at`: flipping the weights makes the comparison "at least".
                 negated[channel] = decreasing;
+                idle[channel] = constant;
                 thresholds.push(if decreasing { -at } else { at });
                 continue;
             }
@@ -434,6 +452,7 @@ impl Lowering<'_> {
             }
         }
         negate_filters(weights, &negated);
+        forget_filters(weights, &idle);
         if reaches_zero {
             self.note_ambiguous_sign(path.to_step.result);
         }
@@ -457,7 +476,32 @@ impl Lowering<'_> {
         }
         let place = BitsPlace { buffer, view: path.to_step.view.clone(), padding: None };
         self.place_bits(path.to_step.result, place)?;
-        Ok(Some(ThresholdOrFloat::Threshold { thresholds, output, pools }))
+        Ok(Some(SumsOutput::Threshold { thresholds, output, pools }))
+    }
+
+    /// Room for the sums of a layer as integers, if they are small and only compared and concatenated;
+    /// and what is compared.
+    fn integer_segment(
+        &mut self,
+        index: usize,
+        layer: &Layer,
+        pending: &PendingBinary,
+    ) -> Option<(BufferId, SegmentsPlace, Vec<SegmentTap>)> {
+        if layer.geometry.products() > MAX_SHORT_PRODUCTS {
+            return None;
+        }
+        let (view, size) = (layer.view.clone(), layer.output);
+        let lattice = Some(lattice(&layer.geometry, pending));
+        let values = SegmentValues { channels: size[2], lattice };
+        let result = self.node(index).output();
+        let (taps, is_joined) = self.only_compared(result, &view, size, &[values])?;
+        if !is_joined {
+            // Bits alone are written by the layer itself.
+            return None;
+        }
+        let buffer = self.builder.buffer(BufferKind::I16, size);
+        let segments = vec![PlacedSegment { buffer, values }];
+        Some((buffer, SegmentsPlace { segments, size, view }, taps))
     }
 
     /// The way from a layer's result to a step, cut where max pools lie on it.
@@ -506,14 +550,15 @@ impl Lowering<'_> {
         layer: Layer,
         pending: PendingBinary,
         weights: &BinaryWeights,
-        output: ThresholdOrFloat,
+        output: SumsOutput,
     ) {
         let name = &pending.name;
         let words = pack(layer.order.iter().map(|&at| weights.signs[at]));
         let bytes = words.len() * 8;
         let kind = match &output {
-            ThresholdOrFloat::Threshold { .. } => "bits",
-            ThresholdOrFloat::Float(ops) => output_kind(ops),
+            SumsOutput::Threshold { .. } => "bits",
+            SumsOutput::Integers(_) => "i16",
+            SumsOutput::Float(ops) => output_kind(ops),
         };
         self.report(index, &layer, true, true, None, weights.signs.len() * 4, bytes, kind);
         let tensor = self.builder.tensor(
@@ -530,11 +575,15 @@ impl Lowering<'_> {
             affine: pending.affine,
         };
         match output {
-            ThresholdOrFloat::Float(ops) => {
+            SumsOutput::Float(ops) => {
                 let output = BinaryOutput::Float(self.builder.epilogue(name, ops));
                 self.builder.step(name, StepKind::BinaryConv { conv, output });
             }
-            ThresholdOrFloat::Threshold { thresholds, output, pools } => {
+            SumsOutput::Integers(output) => {
+                let output = BinaryOutput::Integers { output };
+                self.builder.step(name, StepKind::BinaryConv { conv, output });
+            }
+            SumsOutput::Threshold { thresholds, output, pools } => {
                 let thresholds = self.builder.tensor(
                     &format!("{name}.threshold"),
                     vec![thresholds.len()],
@@ -630,8 +679,10 @@ struct PendingPool {
     output: BufferId,
 }
 
-enum ThresholdOrFloat {
+/// What becomes of the sums of a binary layer.
+enum SumsOutput {
     Threshold { thresholds: Vec<i32>, output: BufferId, pools: Vec<PendingPool> },
+    Integers(BufferId),
     Float(Vec<PendingOp>),
 }
 
@@ -671,6 +722,17 @@ fn lattice(geometry: &ConvGeometry, pending: &PendingBinary) -> Lattice {
     Lattice { low: -products, high: products, step: if fixed_parity { 2 } else { 1 } }
 }
 
+/// Gives the filters of channels whose outcome does not depend on them one form, whichever form the
+/// network was exported in.
+fn forget_filters(weights: &mut BinaryWeights, idle: &[bool]) {
+    let per_filter = weights.signs.len() / idle.len().max(1);
+    for (filter, &idle) in weights.signs.chunks_mut(per_filter.max(1)).zip(idle) {
+        if idle {
+            filter.fill(true);
+        }
+    }
+}
+
 /// Negates the filters of the given channels: their accumulators change sign.
 fn negate_filters(weights: &mut BinaryWeights, negated: &[bool]) {
     let per_filter = weights.signs.len() / negated.len().max(1);
@@ -699,22 +761,44 @@ fn scale_before_shift(ops: &mut [PendingOp]) {
     (*first, *second) = (ChannelOp::Multiply(scale.clone()), ChannelOp::Add(scaled));
 }
 
-/// Where the first thing done to the accumulators is a scale, makes it positive by negating filters:
-/// `a * v` is `(-a) * (-v)` to the bit. So a network gives the same bits whether its batch
-/// normalisation was folded into the weights by the exporter or not.
-pub(super) fn make_first_scale_positive(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
-    let Some(PendingOp::Channel(ChannelOp::Multiply(scale))) = ops.first_mut() else { return };
+/// Makes the scales that the accumulators are first multiplied by positive, by negating filters where their
+/// product is negative: `b * (a * v)` is `|b| * (|a| * -v)` then, to the bit. So a network gives the same
+/// weights and the same bits whether its batch normalisation was folded into the weights by the exporter or
+/// not.
+pub(super) fn make_first_scales_positive(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
     let channels = weights.scales.len();
-    if scale.len() == 1 {
-        *scale = vec![scale[0]; channels];
-    }
-    let negated: Vec<bool> = scale.iter().map(|&s| s < 0.0).collect();
-    for (scale, &negate) in scale.iter_mut().zip(&negated) {
-        if negate {
-            *scale = -*scale;
+    let mut negated = vec![false; channels];
+    for op in ops {
+        let PendingOp::Channel(ChannelOp::Multiply(scale)) = op else { break };
+        if scale.len() == 1 {
+            *scale = vec![scale[0]; channels];
+        }
+        for (scale, negated) in scale.iter_mut().zip(&mut negated) {
+            *negated ^= *scale < 0.0;
+            *scale = scale.abs();
         }
     }
     negate_filters(weights, &negated);
+}
+
+/// Where sums are only compared, makes every comparison "at least" by negating filters: `v < t` is
+/// `-v >= t'`, `t'` the float next above `-t`.
+fn turn_comparisons_up(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
+    let [PendingOp::StoreBits { thresholds, flip, .. }] = ops else { return };
+    let channels = weights.scales.len();
+    if flip.len() != channels {
+        return;
+    }
+    if let [threshold] = **thresholds {
+        *thresholds = vec![threshold; channels];
+    }
+    for (threshold, &flip) in thresholds.iter_mut().zip(&*flip) {
+        if flip {
+            *threshold = (-*threshold).next_up();
+        }
+    }
+    negate_filters(weights, flip);
+    flip.fill(false);
 }
 
 /// What a report says of an epilogue's outputs.
@@ -774,15 +858,34 @@ mod tests {
     }
 
     #[test]
-    fn the_first_scale_becomes_positive_with_its_filters() {
+    fn comparisons_are_turned_up() {
         let mut weights = BinaryWeights {
             signs: vec![true, false, true, true],
             scales: vec![1.0; 2],
             centres: vec![0.0; 2],
         };
-        let mut ops = [channel(ChannelOp::Multiply(vec![2.0, -3.0]))];
-        make_first_scale_positive(&mut weights, &mut ops);
+        let output = BufferId(0);
+        let mut ops =
+            [PendingOp::StoreBits { thresholds: vec![1.5, -2.0], flip: vec![false, true], output }];
+        turn_comparisons_up(&mut weights, &mut ops);
         assert_eq!(weights.signs, [true, false, false, false]);
-        assert_eq!(ops[0], channel(ChannelOp::Multiply(vec![2.0, 3.0])));
+        // v < -2 where -v > 2, that is from the float after 2 on.
+        let thresholds = vec![1.5, 2.0_f32.next_up()];
+        assert_eq!(ops[0], PendingOp::StoreBits { thresholds, flip: vec![false; 2], output });
+    }
+
+    #[test]
+    fn the_first_scales_become_positive_with_their_filters() {
+        let mut weights = BinaryWeights {
+            signs: vec![true, false, true, true],
+            scales: vec![1.0; 2],
+            centres: vec![0.0; 2],
+        };
+        let scales = [vec![2.0, 3.0], vec![-1.0, -1.0], vec![-4.0, 5.0]];
+        let mut ops = scales.map(|scale| channel(ChannelOp::Multiply(scale)));
+        make_first_scales_positive(&mut weights, &mut ops);
+        assert_eq!(weights.signs, [true, false, false, false]);
+        let scales = [vec![2.0, 3.0], vec![1.0, 1.0], vec![4.0, 5.0]];
+        assert_eq!(ops, scales.map(|scale| channel(ChannelOp::Multiply(scale))));
     }
 }

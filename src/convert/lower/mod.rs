@@ -14,6 +14,7 @@ mod layer;
 mod movement;
 mod planes;
 mod pool;
+mod segments;
 mod trace;
 
 use std::collections::{HashMap, HashSet};
@@ -36,6 +37,7 @@ use builder::Builder;
 use demand::Demand;
 use ends::Ends;
 use fallback::{FloatLayers, MOST_ATTEMPTS, add_readers};
+use segments::SegmentsPlace;
 
 pub(super) use demand::is_structural;
 
@@ -85,6 +87,7 @@ struct Lowering<'a> {
     consumers: Vec<Vec<(usize, usize)>>,
     demand: Demand,
     floats: Vec<Option<FloatPlace>>,
+    segments: Vec<Option<SegmentsPlace>>,
     /// Where the ends of blocks lie.
     ends: Ends,
     bits: Vec<Option<BitsPlace>>,
@@ -147,6 +150,7 @@ fn attempt(
         consumers,
         demand,
         floats: vec![None; graph.values.len()],
+        segments: vec![None; graph.values.len()],
         ends: Ends::new(graph),
         bits: vec![None; graph.values.len()],
         code_places: HashMap::new(),
@@ -451,6 +455,9 @@ impl<'a> Lowering<'a> {
             return Ok(());
         }
         let node = self.node(index);
+        if !matches!(node.op, Op::Concat { .. }) {
+            node.inputs.iter().flatten().for_each(|&input| self.join_segments(input, &node.name));
+        }
         if demand::layer_kind(self.graph, node).is_some() {
             return self.lower_layer(index);
         }
@@ -475,6 +482,7 @@ impl<'a> Lowering<'a> {
             let name = self.graph.value_name(output).to_owned();
             let shape = self.shape(output).to_vec();
             let elements: usize = shape.iter().product();
+            self.join_segments(output, &name);
             let Some(place) = self.floats[output.index()].clone() else {
                 return Err(ConvertError::Node {
                     node: name,

@@ -1,6 +1,6 @@
 //! Steps that move data: copies into another order, slices, joins, padding; and softmax.
 
-use super::{BitsPlace, FloatPlace, Lowering, builder::PendingOp};
+use super::{BitsPlace, FloatPlace, Lowering, builder::PendingOp, segments::SegmentsPlace};
 use crate::{
     convert::{
         ConvertError,
@@ -131,40 +131,55 @@ impl Lowering<'_> {
                 operands.iter().map(|id| self.bits[id.index()].clone()).collect();
             let places =
                 places.ok_or_else(|| self.unsupported(index, "an operand is not there as bits"))?;
-            let views = places.iter().map(|p| (p.buffer, p.view.clone())).collect();
-            let (inputs, output, view) = self.join(index, axis, views, BufferKind::Bits)?;
+            let maps: Vec<(MapSize, View)> =
+                places.iter().map(|p| (self.builder.size(p.buffer), p.view.clone())).collect();
+            let (size, view) = self.join(index, axis, &maps)?;
+            let inputs = places.iter().map(|p| p.buffer).collect();
+            let output = self.builder.buffer(BufferKind::Bits, size);
             self.builder.step(&node.name, StepKind::Concat { inputs, output });
             self.place_bits(result, BitsPlace { buffer: output, view, padding: None })?;
         }
         self.done[index] = true;
         if self.demand.floats[result.index()] {
-            let mut views = Vec::new();
-            for operand in operands {
+            let mut places = Vec::new();
+            for &operand in &operands {
                 self.place_constant(operand, &node.name);
-                if rank == 4 && axis == 1 {
+                if rank == 4 && axis == 1 && self.floats[operand.index()].is_some() {
                     let place = self.channels_first_copy(operand, &node.name)?;
                     self.floats[operand.index()] = Some(place);
                 }
-                let place = self.float_place(index, operand)?;
-                views.push((place.buffer, place.view));
+                places.push(self.operand_segments(index, operand)?);
             }
-            let joined = match self.join(index, axis, views, BufferKind::F32) {
+            let joined = match self.side_by_side(index, axis, &places) {
                 Ok(joined) => joined,
                 // Any axis is one of channels in another order.
                 Err(_) => {
-                    let operands: Vec<ValueId> = node.inputs.iter().flatten().copied().collect();
-                    let views = operands
-                        .into_iter()
-                        .map(|operand| self.axis_last(index, operand, axis))
-                        .collect::<Result<_, _>>()?;
-                    self.join(index, axis, views, BufferKind::F32)?
+                    places.clear();
+                    for &operand in &operands {
+                        self.join_segments(operand, &node.name);
+                        let place = self.axis_last(index, operand, axis)?;
+                        places.push(self.one_segment(place));
+                    }
+                    self.side_by_side(index, axis, &places)?
                 }
             };
-            let (inputs, output, view) = joined;
-            self.builder.step(&node.name, StepKind::Concat { inputs, output });
-            self.place_float(result, output, view);
+            self.join_or_dissolve(index, &joined)?;
         }
         Ok(())
+    }
+
+    /// Maps of numbers as one, if they can be joined along their channels.
+    fn side_by_side(
+        &self,
+        index: usize,
+        axis: usize,
+        places: &[SegmentsPlace],
+    ) -> Result<SegmentsPlace, ConvertError> {
+        let maps: Vec<(MapSize, View)> =
+            places.iter().map(|place| (place.size, place.view.clone())).collect();
+        let (size, view) = self.join(index, axis, &maps)?;
+        let segments = places.iter().flat_map(|place| place.segments.iter().copied()).collect();
+        Ok(SegmentsPlace { segments, size, view })
     }
 
     /// A copy of a value in which one of its dimensions is the channels.
@@ -173,7 +188,7 @@ impl Lowering<'_> {
         index: usize,
         value: ValueId,
         axis: usize,
-    ) -> Result<(BufferId, View), ConvertError> {
+    ) -> Result<FloatPlace, ConvertError> {
         let place = self.float_place(index, value)?;
         let shape = self.shape(value).to_vec();
         let mut order: Vec<usize> = (0..shape.len()).filter(|&other| other != axis).collect();
@@ -187,7 +202,7 @@ impl Lowering<'_> {
         // Dimension `a` of the value is the place of `a` in the order.
         let back: Vec<usize> =
             (0..shape.len()).map(|a| order.iter().position(|&o| o == a).unwrap_or(a)).collect();
-        Ok((output, View::row_major(&moved).transposed(&back)))
+        Ok(FloatPlace { buffer: output, view: View::row_major(&moved).transposed(&back) })
     }
 
     /// Whether a node changes the extent of a dimension of its first operand.
@@ -196,20 +211,18 @@ impl Lowering<'_> {
         node.input(0).is_some_and(|x| node.outputs.iter().any(|&y| extent(x) != extent(y)))
     }
 
-    /// Checks that maps can be joined along their channels, and makes room for the result.
+    /// Checks that maps can be joined along their channels; the size and the view of the result.
     fn join(
-        &mut self,
+        &self,
         index: usize,
         axis: usize,
-        views: Vec<(BufferId, View)>,
-        kind: BufferKind,
-    ) -> Result<(Vec<BufferId>, BufferId, View), ConvertError> {
+        maps: &[(MapSize, View)],
+    ) -> Result<(MapSize, View), ConvertError> {
         let mut channels = 0;
         let mut common: Option<([usize; 2], View)> = None;
-        for (buffer, view) in &views {
-            let size = self.builder.size(*buffer);
+        for (size, view) in maps {
             // One channel in front of every map must give the same order of pixels.
-            let Some(pixels) = view.with_channels(size, axis, 1) else {
+            let Some(pixels) = view.with_channels(*size, axis, 1) else {
                 return Err(self.unsupported(
                     index,
                     format!("axis {axis} is not the channels of its operands"),
@@ -225,15 +238,13 @@ impl Lowering<'_> {
                 }
             }
         }
-        let Some(([height, width], _)) = common else {
+        let (Some(([height, width], _)), Some((size, view))) = (common, maps.first()) else {
             return Err(self.unsupported(index, "there is nothing to join"));
         };
-        let (first, view) = &views[0];
         let view = view
-            .with_channels(self.builder.size(*first), axis, channels)
+            .with_channels(*size, axis, channels)
             .ok_or_else(|| self.unsupported(index, "the operands lie in another order"))?;
-        let output = self.builder.buffer(kind, [height, width, channels]);
-        Ok((views.into_iter().map(|(buffer, _)| buffer).collect(), output, view))
+        Ok(([height, width, channels], view))
     }
 
     /// What a `Pad` adds to a map under a view: top, left, bottom, right; channels before and after.
@@ -529,7 +540,9 @@ pub(super) fn reads(kind: &StepKind, buffer: BufferId) -> bool {
         | StepKind::ReduceChannels { input, epilogue, .. } => {
             *input == buffer || in_epilogue(epilogue)
         }
-        StepKind::Concat { inputs, .. } => inputs.contains(&buffer),
+        StepKind::Concat { inputs, .. } | StepKind::Threshold { inputs, .. } => {
+            inputs.contains(&buffer)
+        }
         StepKind::MaxPoolBits { input, .. }
         | StepKind::Gather { input, .. }
         | StepKind::Pad { input, .. }
@@ -554,7 +567,9 @@ pub(super) fn for_each_buffer(kind: &mut StepKind, visit: &mut impl FnMut(&mut B
         StepKind::BinaryConv { conv, output } => {
             visit(&mut conv.input);
             match output {
-                BinaryOutput::Threshold { output, .. } => visit(output),
+                BinaryOutput::Threshold { output, .. } | BinaryOutput::Integers { output } => {
+                    visit(output);
+                }
                 BinaryOutput::Float(ops) => epilogue(ops, visit),
             }
         }
@@ -569,7 +584,7 @@ pub(super) fn for_each_buffer(kind: &mut StepKind, visit: &mut impl FnMut(&mut B
             visit(input);
             epilogue(ops, visit);
         }
-        StepKind::Concat { inputs, output } => {
+        StepKind::Concat { inputs, output } | StepKind::Threshold { inputs, output, .. } => {
             inputs.iter_mut().for_each(&mut *visit);
             visit(output);
         }

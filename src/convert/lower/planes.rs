@@ -16,7 +16,7 @@ use super::{
     BitsPlace, FloatPlace, Lowering, Use,
     builder::{PendingOp, pack},
     grow::Running,
-    layer::{alphabet, make_first_scale_positive, output_kind, weight_shape},
+    layer::{alphabet, make_first_scales_positive, output_kind, weight_shape},
 };
 use crate::{
     convert::{
@@ -253,7 +253,7 @@ impl Lowering<'_> {
         };
         self.grow(running, &mut ops)?;
         if unit.is_some() {
-            make_first_scale_positive(&mut weights, &mut ops);
+            make_first_scales_positive(&mut weights, &mut ops);
         }
 
         let words = pack(layer.order.iter().map(|&at| weights.signs[at]));

@@ -1,8 +1,8 @@
 //! Where the values of the graph ended up.
 
-use super::{BitsPlace, FloatPlace, Levels, Lowering};
+use super::{BitsPlace, FloatPlace, Levels, Lowering, segments::PlacedSegment};
 use crate::{
-    convert::trace::{Elements, Plane, TracedValue},
+    convert::trace::{Elements, Plane, Segment, TracedValue},
     graph::ValueId,
     program::BufferId,
 };
@@ -17,6 +17,18 @@ impl Lowering<'_> {
             if let Some(FloatPlace { buffer, view }) = &self.floats[index] {
                 let (dims, strides) = view.gather();
                 let (buffer, elements) = (*buffer, Elements::F32);
+                traced.push(TracedValue { value, buffer, dims, strides, elements, pads: [0; 4] });
+            }
+            if let Some(place) = &self.segments[index]
+                && let Some(last) = place.segments.last()
+            {
+                let (dims, strides) = place.view.gather();
+                let segment = |segment: &PlacedSegment| Segment {
+                    buffer: segment.buffer,
+                    channels: segment.values.channels,
+                };
+                let elements = Elements::Segments(place.segments.iter().map(segment).collect());
+                let buffer = last.buffer;
                 traced.push(TracedValue { value, buffer, dims, strides, elements, pads: [0; 4] });
             }
             if let (Some(BitsPlace { buffer, view, padding }), Some(levels)) =
@@ -51,12 +63,15 @@ pub(super) fn renumber(traced: &mut Vec<TracedValue>, buffers: &[Option<BufferId
             let new = buffers.get(id.index()).copied().flatten();
             new.map(|new| *id = new).is_some()
         };
-        let planes_are_there = match &mut traced.elements {
+        let all_are_there = match &mut traced.elements {
             Elements::Planes(planes) => {
                 planes.iter_mut().all(|plane| renumbered(&mut plane.buffer))
             }
+            Elements::Segments(segments) => {
+                segments.iter_mut().all(|segment| renumbered(&mut segment.buffer))
+            }
             Elements::F32 | Elements::Bits { .. } => true,
         };
-        planes_are_there && renumbered(&mut traced.buffer)
+        all_are_there && renumbered(&mut traced.buffer)
     });
 }

@@ -155,6 +155,7 @@ fn caption(step: &StepKind) -> String {
         }
         StepKind::Elementwise { .. } => "maths".to_owned(),
         StepKind::ReduceChannels { .. } => "reduce".to_owned(),
+        StepKind::Threshold { .. } => "sign".to_owned(),
         StepKind::Concat { .. } => "join".to_owned(),
         StepKind::Gather { .. } => "move".to_owned(),
         StepKind::Pad { .. } => "pad".to_owned(),

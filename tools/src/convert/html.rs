@@ -167,7 +167,7 @@ impl Page {
             ("other", "no weights"),
             ("before", "weights as 32-bit floats"),
             ("wire bits", "bits"),
-            ("wire floats", "floats"),
+            ("wire floats", "floats or integers"),
         ] {
             let _ = write!(self.0, "<li><i class=\"{class}\"></i>{what}</li>");
         }
