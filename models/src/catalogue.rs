@@ -13,10 +13,10 @@
 use crate::default::default_architecture;
 use crate::families::{
     Activations, BiReal, BinaryAlexNet, BinaryDenseNet, BinaryResNet18, ConvNet,
-    ConvNetActivations, DuoAlexNet, DuoResNet18, DuoVgg7, HyperConvolution, HyperResNet,
-    HyperResNet50, HyperShuffleNet, IgpResNet, MORE_BLOCKS, Method, ONE_BLOCK, PreActivation,
-    ReActNetA, RealToBinary, ResNetE, Residual, ShapeShortcut, Shortcut, Ssd512, Task, Transitions,
-    UNITS_28, UNITS_37, Version, XnorAlexNet, low_reduction,
+    ConvNetActivations, DoReFaAlexNet, DuoAlexNet, DuoResNet18, DuoVgg7, Framework,
+    HyperConvolution, HyperResNet, HyperResNet50, HyperShuffleNet, IgpResNet, MORE_BLOCKS, Method,
+    ONE_BLOCK, PreActivation, ReActNetA, RealToBinary, ResNetE, Residual, ShapeShortcut, Shortcut,
+    Ssd512, Task, Transitions, UNITS_28, UNITS_37, Version, XnorAlexNet, low_reduction,
 };
 use bnn::architecture::{Architecture, ArchitectureError, PadValue, Scale};
 
@@ -49,6 +49,8 @@ pub enum Paper {
     HyperBinaryNet,
     /// "ReActNet: Towards Precise Binary Neural Network" (2020).
     ReActNet,
+    /// larq zoo: networks of other papers as Keras has them, under the names of its published weights.
+    Larq,
     /// This project.
     Ours,
 }
@@ -62,6 +64,7 @@ impl Paper {
             Self::BinaryDuo => "BinaryDuo",
             Self::HyperBinaryNet => "Hyper-BinaryNet",
             Self::ReActNet => "ReActNet",
+            Self::Larq => "larq zoo",
             Self::Ours => "bnn",
         }
     }
@@ -182,7 +185,7 @@ macro_rules! row {
 
 /// Bi-Real with one scale per layer, as the IGP paper's CIFAR-100 tables have it.
 const fn bi_real_c100(blocks: [usize; 4]) -> BiReal {
-    BiReal { blocks, width: 64, task: Task::CIFAR100, scale: Scale::Layer, shifts: false }
+    BiReal { blocks, task: Task::CIFAR100, scale: Scale::Layer, ..BiReal::BI_REAL_18 }
 }
 
 const fn igp_c100(width: usize, columns: usize, blocks: [usize; 4]) -> IgpResNet {
@@ -279,6 +282,10 @@ const fn with_shortcut(method: Method, shortcut: ShapeShortcut) -> PreActivation
     PreActivation { shortcut, ..PreActivation::resnet_18(method) }
 }
 
+const fn larq_dense(network: BinaryDenseNet<'static>) -> BinaryDenseNet<'static> {
+    BinaryDenseNet { framework: Framework::TensorFlow, ..network }
+}
+
 /// A network that no paper prints figures of.
 struct Default18;
 
@@ -292,6 +299,9 @@ const PAD_MINUS: &str = "BMXNet pads with -1";
 const BLOCKS_COLUMN: &str = "the paper's Blocks column is twice the number of units";
 const SPLIT: &str = "each unit of growth 64 read as two of growth 32";
 const FITTED: &str = "transition widths are fitted to the paper's figures, which do not state them";
+const LARQ: &str = "larq zoo's version: TensorFlow padding, epsilon 1e-3";
+const LARQ_5: &str = "larq zoo's version: TensorFlow padding, epsilon 1e-5";
+const LARQ_PLAIN: &str = "larq zoo's version: TensorFlow padding, no gamma";
 const COUPLED: &str = "before decoupling; see --decouple";
 
 static CATALOGUE: &[Entry] = &[
@@ -882,5 +892,22 @@ static CATALOGUE: &[Entry] = &[
         "the paper's storage leaves the gates out",
         RealToBinary::RESNET_18
     ),
+    row!("larq_bireal18", Larq, ImageNet, NONE, LARQ, BiReal::LARQ_18),
+    row!("larq_resnet_e18", Larq, ImageNet, NONE, LARQ_5, ResNetE::LARQ_18),
+    row!("larq_bdn28", Larq, ImageNet, NONE, LARQ_5, larq_dense(BinaryDenseNet::BDN_28)),
+    row!("larq_bdn37", Larq, ImageNet, NONE, LARQ_5, larq_dense(BinaryDenseNet::BDN_37)),
+    row!(
+        "larq_bdn37_dilated",
+        Larq,
+        ImageNet,
+        NONE,
+        LARQ_5,
+        larq_dense(BinaryDenseNet::BDN_37_DILATED)
+    ),
+    row!("larq_bdn45", Larq, ImageNet, NONE, LARQ_5, larq_dense(BinaryDenseNet::BDN_45)),
+    row!("larq_r2b_resnet18", Larq, ImageNet, NONE, LARQ, RealToBinary::LARQ_18),
+    row!("larq_binary_alexnet", Larq, ImageNet, NONE, LARQ_PLAIN, BinaryAlexNet::LARQ),
+    row!("larq_xnor_net", Larq, ImageNet, NONE, LARQ_PLAIN, XnorAlexNet::LARQ),
+    row!("larq_dorefa_net", Larq, ImageNet, NONE, LARQ_PLAIN, DoReFaAlexNet::LARQ),
     row!("resnete18-w32-cifar10", Ours, Cifar10, NONE, "the embedded default model", Default18),
 ];

@@ -72,7 +72,7 @@ pub fn default_graph() -> Result<Graph, BuildError> {
     let architecture = default_architecture(DEFAULT_NAME)?;
     let resolved = architecture.resolve()?;
     let file = WeightsFile::parse(DEFAULT_WEIGHTS)?;
-    let read = file.weights(&resolved, |name| Some(name.to_owned()))?;
+    let read = file.weights(&resolved, |name| Some(name.into()))?;
     Ok(resolved.assemble(&read.weights))
 }
 

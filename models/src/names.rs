@@ -1,30 +1,62 @@
 //! What published checkpoints call the tensors that our architectures call otherwise.
 //!
 //! Our names are those of the catalogue's layers (`bnn-convert archs NAME --graph` lists them). A checkpoint whose names
-//! differ only by a known convention is renamed; everything else stays as it is, and is told tensor by
-//! tensor if it does not fit.
+//! differ only by a known convention is renamed; so is one whose layers are numbered as Keras does it; everything else
+//! stays as it is, and is told tensor by tensor if it does not fit.
+
+mod keras;
+mod real_to_binary;
+
+pub use keras::{Kind, LayerCount};
 
 use bnn::architecture::Resolved;
+use bnn::import::safetensors::Destination;
 use std::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
 
 /// How the names of a file become those of an architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Renaming {
     convention: Option<&'static str>,
-    /// From the file's name, without `module.`, to the architecture's.
-    names: BTreeMap<String, String>,
+    /// From the file's name, without `module.`, to the architecture's weight.
+    destinations: BTreeMap<String, Destination>,
+    is_keras: bool,
+}
+
+/// Why names that follow a convention cannot be those of an architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NamesError {
+    /// Layers are numbered, and there are more or fewer of a kind.
+    #[error("tensors are named as in Keras, and the layers are not those of {network}: {}", joined(.counts))]
+    Layers {
+        /// The network that they were to fill.
+        network: String,
+        /// The kinds whose numbers differ.
+        counts: Vec<LayerCount>,
+    },
+}
+
+fn joined(counts: &[LayerCount]) -> String {
+    counts.iter().map(LayerCount::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Renaming {
-    /// The architecture's name of a tensor.
-    pub fn rename(&self, name: &str) -> Option<String> {
-        Some(self.names.get(name).map_or(name, String::as_str).to_owned())
+    /// The architecture's weight that a tensor is.
+    pub fn rename(&self, name: &str) -> Option<Destination> {
+        Some(self.destinations.get(name).cloned().unwrap_or_else(|| name.into()))
+    }
+
+    /// Whether the names are those of Keras: then the architecture must be one of
+    /// [`Framework::TensorFlow`](crate::families::Framework::TensorFlow) too, or the weights mean something else.
+    pub fn is_keras(&self) -> bool {
+        self.is_keras
     }
 
     /// What the user should know of it.
     pub fn note(&self) -> Option<String> {
         let convention = self.convention?;
-        Some(format!("{} tensors are named as in {convention}", self.names.len()))
+        Some(format!("{} tensors are named as in {convention}", self.destinations.len()))
     }
 }
 
@@ -58,27 +90,35 @@ const CONVENTIONS: [Convention; 2] = [
 
 /// Finds the convention that makes most names of the file known ones; none if the names are known as they
 /// are.
-pub fn recognise(resolved: &Resolved<'_>, names: &[&str]) -> Renaming {
+///
+/// # Errors
+/// [`NamesError`] if the names follow a convention and cannot be those of the architecture.
+pub fn recognise(resolved: &Resolved<'_>, names: &[&str]) -> Result<Renaming, NamesError> {
     let known: BTreeSet<&str> =
         resolved.parameters().iter().map(|parameter| parameter.name.as_str()).collect();
     let plain: Vec<&str> =
         names.iter().map(|name| name.strip_prefix("module.").unwrap_or(name)).collect();
+    // A written graph may have such names itself.
+    let unknown: Vec<&str> = plain.iter().copied().filter(|name| !known.contains(name)).collect();
+    if let Some(renaming) = keras::recognise(resolved, &unknown)? {
+        return Ok(renaming);
+    }
     let missing = known.iter().filter(|name| !plain.contains(name)).count();
     let mut best = Renaming::default();
     for convention in &CONVENTIONS {
-        let renamed: BTreeMap<String, String> = plain
+        let destinations: BTreeMap<String, Destination> = unknown
             .iter()
-            .filter(|name| !known.contains(**name))
             .filter_map(|name| {
                 let candidate = convention.apply(name)?;
-                known.contains(candidate.as_str()).then(|| ((*name).to_owned(), candidate))
+                let destination = Destination::from(candidate.as_str());
+                known.contains(candidate.as_str()).then(|| ((*name).to_owned(), destination))
             })
             .collect();
-        if renamed.len() > best.names.len() && renamed.len() <= missing {
-            best = Renaming { convention: Some(convention.name), names: renamed };
+        if destinations.len() > best.destinations.len() && destinations.len() <= missing {
+            best = Renaming { convention: Some(convention.name), destinations, is_keras: false };
         }
     }
-    best
+    Ok(best)
 }
 
 impl Convention {
@@ -113,8 +153,9 @@ mod tests {
         let renaming = recognise(
             &resolved,
             &["module.layer1.0.binary_conv.weights", "module.fc.bias", "module.conv1.weight"],
-        );
-        let rename = |name: &str| renaming.rename(name).unwrap();
+        )
+        .unwrap();
+        let rename = |name: &str| renaming.rename(name).unwrap().name;
         assert_eq!(rename("layer1.0.binary_conv.weights"), "layer1.0.binary_conv.weight");
         assert_eq!(rename("fc.bias"), "head.fc.bias");
         assert_eq!(rename("conv1.weight"), "conv1.weight");
@@ -126,8 +167,8 @@ mod tests {
         let network = ReActNetA::IMAGENET.architecture("react").unwrap();
         let resolved = network.resolve().unwrap();
         let names = ["feature.0.conv1.weight", "feature.0.bn1.running_mean", "fc.weight"];
-        let renaming = recognise(&resolved, &names);
-        let renamed = names.map(|name| renaming.rename(name).unwrap());
+        let renaming = recognise(&resolved, &names).unwrap();
+        let renamed = names.map(|name| renaming.rename(name).unwrap().name);
         assert_eq!(renamed, ["feature.0.0.weight", "feature.0.1.running_mean", "head.fc.weight"]);
     }
 
@@ -136,6 +177,6 @@ mod tests {
         let network = BiReal::BI_REAL_18.architecture("bi_real").unwrap();
         let resolved = network.resolve().unwrap();
         let names: Vec<&str> = resolved.parameters().iter().map(|p| p.name.as_str()).collect();
-        assert_eq!(recognise(&resolved, &names), Renaming::default());
+        assert_eq!(recognise(&resolved, &names), Ok(Renaming::default()));
     }
 }

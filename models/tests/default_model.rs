@@ -60,7 +60,7 @@ fn another_size_names_every_tensor_that_differs() {
     let wider = SmallResNetE { width: 32, classes: 11, input: [32, 32] };
     let wider = wider.architecture("wider").unwrap();
     let file = WeightsFile::parse(weights).unwrap();
-    let read = file.weights(&wider.resolve().unwrap(), |name| Some(name.to_owned()));
+    let read = file.weights(&wider.resolve().unwrap(), |name| Some(name.into()));
     let error = read.unwrap_err();
     let WeightsError::Tensors { problems, .. } = &error else { panic!("{error}") };
     assert_eq!(problems.len(), 2);

@@ -1,6 +1,7 @@
 //! The catalogue's networks cost what the reference counts say.
 
 use bnn_models::catalogue;
+use bnn_models::catalogue::Paper;
 use serde_json::Value;
 
 /// The reference counts, which lie beside the checkout; nothing, with a message, where they do not.
@@ -88,4 +89,31 @@ fn costs_are_those_of_the_reference_models() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn networks_of_larq_zoo_have_as_many_parameters_as_it_publishes() {
+    let published = [
+        ("larq_bireal18", 11_699_112),
+        ("larq_resnet_e18", 11_699_368),
+        ("larq_bdn28", 5_150_504),
+        ("larq_bdn37", 8_734_120),
+        ("larq_bdn37_dilated", 8_734_120),
+        ("larq_bdn45", 13_939_240),
+        ("larq_r2b_resnet18", 11_995_624),
+        ("larq_binary_alexnet", 61_859_192),
+        ("larq_xnor_net", 62_396_768),
+        ("larq_dorefa_net", 62_403_912),
+    ];
+    for (name, expected) in published {
+        let architecture = bnn_models::find(name).unwrap().architecture().unwrap();
+        let resolved = architecture.resolve().unwrap();
+        // Running statistics count there.
+        let parameters = resolved.parameters();
+        let found: usize =
+            parameters.iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum();
+        assert_eq!(found, expected, "{name}");
+    }
+    let all = catalogue().iter().filter(|entry| entry.paper == Paper::Larq);
+    assert_eq!(all.count(), published.len());
 }

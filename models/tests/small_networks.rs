@@ -1,6 +1,7 @@
 //! Narrow members of every family give the answers of the training framework, from their weights alone.
 //!
-//! `small/make.py` made the weights and the answers with PyTorch models written independently of ours.
+//! `small/make.py` made the weights and the answers with PyTorch models written independently of ours,
+//! `small/make_keras.py` those that begin with `keras_` with larq's layers.
 
 use bnn::architecture::{Architecture, ArchitectureError, PadValue, Scale};
 use bnn::convert::{ConvertOptions, convert};
@@ -8,11 +9,12 @@ use bnn::import::safetensors::WeightsFile;
 use bnn::{Isa, Model, SessionOptions, format};
 use bnn_models::families::{
     Activations, BiReal, BinaryAlexNet, BinaryDenseNet, BinaryResNet18, ConvNet,
-    ConvNetActivations, DuoAlexNet, DuoResNet18, DuoVgg7, HyperConvolution, HyperResNet,
-    HyperResNet50, HyperShuffleNet, IgpResNet, Method, PreActivation, ReActNetA, RealToBinary,
-    ResNetE, Residual, ShapeShortcut, Shortcut, Ssd512, Stem, Task, Transitions, Version,
-    XnorAlexNet,
+    ConvNetActivations, DoReFaAlexNet, DuoAlexNet, DuoResNet18, DuoVgg7, Framework,
+    HyperConvolution, HyperResNet, HyperResNet50, HyperShuffleNet, IgpResNet, Method,
+    PreActivation, ReActNetA, RealToBinary, ResNetE, Residual, ShapeShortcut, Shortcut, Ssd512,
+    Stem, Task, Transitions, Version, XnorAlexNet,
 };
+use bnn_models::names;
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 
@@ -29,8 +31,7 @@ const fn large(side: usize) -> Task {
     Task { input: [side; 2], classes: 10, stem: Stem::Large }
 }
 
-const BI_REAL: BiReal =
-    BiReal { blocks: [1; 4], width: 6, task: small(16), scale: Scale::Channel, shifts: false };
+const BI_REAL: BiReal = BiReal { blocks: [1; 4], width: 6, task: small(16), ..BiReal::BI_REAL_18 };
 
 const RESNET_E: ResNetE =
     ResNetE { blocks: [1; 4], width: 6, task: small(16), ..ResNetE::RESNET_E_18 };
@@ -130,6 +131,7 @@ fn networks() -> Vec<(&'static str, Built)> {
         "bi_real_layer_scale",
         BiReal { width: 4, blocks: [1, 2, 1, 1], scale: Scale::Layer, ..BI_REAL }
     );
+    case!("keras_bi_real", BiReal { task: large(64), framework: Framework::TensorFlow, ..BI_REAL });
     case!("react_net", BiReal { shifts: true, ..BI_REAL });
     all.push(("react_net_a", react_net_a("react_net_a")));
     case!("resnet_e", RESNET_E);
@@ -178,7 +180,30 @@ fn networks() -> Vec<(&'static str, Built)> {
     case!("conv_net_real", conv_net(ConvNetActivations::Real, false));
     case!(
         "binary_alexnet",
-        BinaryAlexNet { widths: [6, 7, 8, 8, 2], dense_widths: [20; 2], task: large(224) }
+        BinaryAlexNet {
+            widths: [6, 7, 8, 8, 2],
+            dense_widths: [20; 2],
+            task: large(224),
+            ..BinaryAlexNet::IMAGENET
+        }
+    );
+    case!(
+        "keras_alexnet",
+        BinaryAlexNet {
+            widths: [6, 7, 8, 8, 3],
+            dense_widths: [20; 2],
+            task: large(224),
+            ..BinaryAlexNet::LARQ
+        }
+    );
+    case!(
+        "keras_dorefa_net",
+        DoReFaAlexNet {
+            bits: 2,
+            widths: [5, 6, 8, 8, 3],
+            dense_widths: [20, 18],
+            task: large(224),
+        }
     );
     case!("binary_resnet", BinaryResNet18 { width: 3, task: small(16) });
     case!("xnor_resnet", resnet(Method::Xnor { k_map: true }));
@@ -188,7 +213,7 @@ fn networks() -> Vec<(&'static str, Built)> {
     );
     case!(
         "xnor_alexnet",
-        XnorAlexNet { k_map: true, widths: [4, 6, 6, 6, 5, 20, 16], task: large(224) }
+        XnorAlexNet { widths: [4, 6, 6, 6, 5, 20, 16], task: large(224), ..XnorAlexNet::IMAGENET }
     );
     case!("bwn_resnet", resnet(Method::BinaryWeights));
     case!("tbn_resnet", PreActivation { shortcut, ..resnet(Method::Tbn) });
@@ -198,7 +223,7 @@ fn networks() -> Vec<(&'static str, Built)> {
     case!("float_resnet", resnet(Method::FullPrecision));
     case!(
         "real_to_binary",
-        RealToBinary { blocks: [1; 4], width: 8, reduction: 8, task: large(64) }
+        RealToBinary { blocks: [1; 4], width: 8, task: large(64), ..RealToBinary::RESNET_18 }
     );
     let depth_preserving = HyperConvolution::DepthPreserving;
     case!("hyper_resnet", hyper(Shortcut::FullPrecision, depth_preserving));
@@ -277,8 +302,9 @@ fn model(name: &str, architecture: &Architecture) -> Result<Model, String> {
     let resolved = architecture.resolve().map_err(|error| error.to_string())?;
     let bytes = read(name, "weights");
     let file = WeightsFile::parse(&bytes).map_err(|error| error.to_string())?;
+    let renaming = names::recognise(&resolved, &file.names()).map_err(|error| error.to_string())?;
     let read =
-        file.weights(&resolved, |name| Some(name.to_owned())).map_err(|error| error.to_string())?;
+        file.weights(&resolved, |name| renaming.rename(name)).map_err(|error| error.to_string())?;
     let converted = convert(resolved.assemble(&read.weights), &ConvertOptions::default());
     let converted = converted.map_err(|error| error.to_string())?;
     if let Some(warning) = converted.report.warnings.first() {

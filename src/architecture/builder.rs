@@ -49,6 +49,20 @@ impl Network {
         Ok(self.architecture)
     }
 
+    /// Height and width of a map; nothing for other values, and where something before it does not fit.
+    pub fn map_size(&self, value: Value) -> Option<[usize; 2]> {
+        match **self.shapes.get(value.0)?.as_ref()? {
+            [_, height, width] => Some([height, width]),
+            _ => None,
+        }
+    }
+
+    /// Number of elements of a value, 0 where something before it does not fit.
+    pub fn elements(&self, value: Value) -> usize {
+        let shape = self.shapes.get(value.0).and_then(|shape| shape.as_deref());
+        shape.map_or(0, |shape| shape.iter().product())
+    }
+
     /// Number of places of a map: height times width, 0 where something before it does not fit.
     pub fn places(&self, value: Value) -> usize {
         let shape = self.shapes.get(value.0).and_then(|shape| shape.as_deref());

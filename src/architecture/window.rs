@@ -137,6 +137,22 @@ impl Window {
         Self { padding: Pads([vertical, horizontal, vertical, horizontal]), ..self }
     }
 
+    /// With TensorFlow's padding `SAME` for a map of that height and width: the result has `ceil(size / stride)`
+    /// places, and of an odd number of padded ones the larger half comes after the map.
+    #[must_use]
+    pub fn same_as_in_tensorflow(self, map: [usize; 2]) -> Self {
+        let pads = [0, 1].map(|axis| {
+            // A step of zero is told when the network is finished.
+            let stride = self.stride.0[axis].max(1);
+            let span = self.kernel.0[axis].saturating_sub(1).saturating_mul(self.dilation.0[axis]);
+            let last = map[axis].saturating_sub(1) / stride * stride;
+            let total = last.saturating_add(span).saturating_add(1).saturating_sub(map[axis]);
+            [total / 2, total - total / 2]
+        });
+        let [[top, bottom], [left, right]] = pads;
+        Self { padding: Pads([top, left, bottom, right]), ..self }
+    }
+
     /// With the same dilation in both directions.
     pub fn dilation(self, dilation: usize) -> Self {
         Self { dilation: Pair([dilation; 2]), ..self }
@@ -182,6 +198,28 @@ mod tests {
             let written = serde_json::to_string(&Pads(pads)).unwrap();
             assert_eq!(serde_json::from_str::<Pads>(&written).unwrap(), Pads(pads));
         }
+    }
+
+    #[test]
+    fn padding_of_tensorflow() {
+        // tf.nn.conv2d and tf.nn.max_pool2d, kernel, stride, dilation, map.
+        let cases = [
+            ((3, 2, 1, 224), [0, 0, 1, 1]),
+            ((7, 2, 1, 224), [2, 2, 3, 3]),
+            ((11, 4, 1, 224), [3, 3, 4, 4]),
+            ((3, 2, 1, 27), [1, 1, 1, 1]),
+            ((3, 1, 4, 28), [4, 4, 4, 4]),
+            ((1, 2, 1, 28), [0, 0, 0, 0]),
+            ((2, 2, 1, 7), [0, 0, 1, 1]),
+        ];
+        for ((kernel, stride, dilation, side), pads) in cases {
+            let window = Window::square(kernel).stride(stride).dilation(dilation);
+            let padded = window.same_as_in_tensorflow([side; 2]);
+            assert_eq!(padded.padding, Pads(pads), "kernel {kernel}, stride {stride}, map {side}");
+            assert_eq!(padded.output([side; 2]), Some([side.div_ceil(stride); 2]));
+        }
+        let flat = Window::square(3).stride(2).same_as_in_tensorflow([6, 5]);
+        assert_eq!(flat.padding, Pads([0, 1, 1, 1]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Weights in a `.safetensors` file, matched with the architecture they belong to.
 //!
 //! The file holds numbers by name and no network; the [`Architecture`] says which names it needs. Names are
-//! taken as they are, after a prefix `module.` (PyTorch's data parallelism) and after the caller's own renaming, for
-//! checkpoints that another program named.
+//! taken as they are, after a prefix `module.` (PyTorch's data parallelism) and after the caller's own renaming and
+//! transposition, for checkpoints that another program named.
 //!
 //! Floats may be f32, f64, f16 or bf16. Dimensions of length one may be left out or added. Weights of one bit
 //! may be flat; they may be latent floats, ±1, ± a scale per filter, 8-bit integers, or packed: a tensor `NAME.bits` in the place
@@ -10,6 +10,7 @@
 //! channel (first in bit 0, 1 meaning +1), and, where the layer is scaled, `NAME.scale` with one float per filter
 //! or one for all.
 
+use super::permute::{permuted, permuted_shape};
 use crate::{
     architecture::{Architecture, ArchitectureError, Parameter, Resolved, Role, Weights},
     graph::Tensor,
@@ -164,6 +165,23 @@ pub struct ReadWeights {
     pub notes: Vec<String>,
 }
 
+/// Which weight of a network a tensor of a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The network's name of the weight.
+    pub name: String,
+    /// Order of the dimensions: dimension `i` of the weight is dimension `order[i]` of the tensor. Empty where both
+    /// have the same order.
+    pub order: Vec<usize>,
+}
+
+impl From<&str> for Destination {
+    /// The weight of that name, its dimensions as they are.
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), order: Vec::new() }
+    }
+}
+
 impl<'a> WeightsFile<'a> {
     /// Reads the directory of a file.
     ///
@@ -200,17 +218,17 @@ impl<'a> WeightsFile<'a> {
 
     /// The weights that `resolved` asks for.
     ///
-    /// `rename` turns a name of the file into one of the architecture; names that it returns `None` for are
-    /// left aside. It is called with the names after `module.` is cut off.
+    /// `place` says which weight of the architecture a name of the file stands for; names that it returns `None` for
+    /// are left aside. It is called with the names after `module.` is cut off.
     ///
     /// # Errors
     /// [`WeightsError::Tensors`] with everything that is missing, unknown, or does not fit.
     pub fn weights(
         &self,
         resolved: &Resolved<'_>,
-        rename: impl Fn(&str) -> Option<String>,
+        place: impl Fn(&str) -> Option<Destination>,
     ) -> Result<ReadWeights, WeightsError> {
-        let mut reader = Reader::new(&self.file, rename);
+        let mut reader = Reader::new(&self.file, place);
         let mut weights = Weights::new();
         for parameter in resolved.parameters() {
             if let Some(values) = reader.parameter(parameter)
@@ -237,17 +255,24 @@ impl<'a> WeightsFile<'a> {
 /// network finds all faults.
 struct Reader<'f, 'a> {
     file: &'f SafeTensors<'a>,
-    /// From the names of the architecture to those of the file.
-    names: BTreeMap<String, String>,
+    /// From the names of the architecture to those of the file, with the order of the dimensions there.
+    names: BTreeMap<String, Stored>,
     unused: BTreeSet<String>,
     used: Vec<String>,
     problems: Vec<TensorProblem>,
     zeros: usize,
 }
 
+/// A tensor as the file has it.
+struct Stored {
+    name: String,
+    /// As [`Destination::order`].
+    order: Vec<usize>,
+}
+
 impl<'f, 'a> Reader<'f, 'a> {
-    fn new(file: &'f SafeTensors<'a>, rename: impl Fn(&str) -> Option<String>) -> Self {
-        let mut names: BTreeMap<String, String> = BTreeMap::new();
+    fn new(file: &'f SafeTensors<'a>, place: impl Fn(&str) -> Option<Destination>) -> Self {
+        let mut names: BTreeMap<String, Stored> = BTreeMap::new();
         let mut problems = Vec::new();
         let mut stored = file.names();
         stored.sort_unstable();
@@ -257,9 +282,10 @@ impl<'f, 'a> Reader<'f, 'a> {
             if plain.ends_with("num_batches_tracked") {
                 continue;
             }
-            let Some(renamed) = rename(plain) else { continue };
-            if let Some(first) = names.insert(renamed.clone(), name.to_owned()) {
-                let second = name.to_owned();
+            let Some(Destination { name: renamed, order }) = place(plain) else { continue };
+            let stored = Stored { name: name.to_owned(), order };
+            if let Some(first) = names.insert(renamed.clone(), stored) {
+                let (first, second) = (first.name, name.to_owned());
                 problems.push(TensorProblem::Twice { name: renamed, first, second });
             }
         }
@@ -277,18 +303,22 @@ impl<'f, 'a> Reader<'f, 'a> {
             return self.packed(&packed, &format!("{stem}.scale"), shape);
         }
         let view = self.take(name, shape)?;
-        let stored = view.shape();
+        let order = self.names.get(name).map_or(&[][..], |stored| &stored.order).to_vec();
+        // Where the order does not fit the tensor at all its shape is at fault, and is told as it is.
+        let in_order = permuted_shape(view.shape(), &order);
+        let stored = in_order.as_deref().unwrap_or(view.shape());
+        let is_misplaced = in_order.is_none() && !order.is_empty();
         let without_ones = |shape: &[usize]| -> Vec<usize> {
             shape.iter().copied().filter(|&extent| extent != 1).collect()
         };
         // Bi-Real net stores its latent weights flat.
         let flat = single_bits && without_ones(stored) == [shape.iter().product::<usize>()];
-        if without_ones(stored) != without_ones(shape) && !flat {
+        if is_misplaced || without_ones(stored) != without_ones(shape) && !flat {
             let (found, expected) = (stored.to_vec(), shape.clone());
-            self.problems.push(TensorProblem::Shape { name: name.clone(), found, expected });
+            self.problems.push(TensorProblem::Shape { name: self.told(name), found, expected });
             return None;
         }
-        let values = match floats(&view) {
+        let mut values = match floats(&view) {
             Some(values) => values,
             None if view.dtype() == Dtype::I8 && single_bits => {
                 view.data().iter().map(|&byte| f32::from(byte as i8)).collect()
@@ -300,6 +330,9 @@ impl<'f, 'a> Reader<'f, 'a> {
                 return None;
             }
         };
+        if let Some(in_order) = permuted(&values, view.shape(), &order) {
+            values = in_order;
+        }
         if single_bits {
             self.zeros += values.iter().filter(|&&value| value == 0.0).count();
         }
@@ -307,7 +340,7 @@ impl<'f, 'a> Reader<'f, 'a> {
     }
 
     fn checked(&mut self, name: &str, values: Vec<f32>, role: Role) -> Option<Vec<f32>> {
-        let told = |index: usize| (name.to_owned(), index, values[index].to_string());
+        let told = |index: usize| (self.told(name), index, values[index].to_string());
         if let Some((name, index, value)) =
             values.iter().position(|value| !value.is_finite()).map(told)
         {
@@ -388,11 +421,21 @@ impl<'f, 'a> Reader<'f, 'a> {
         }
     }
 
+    /// A name for messages: the network's, and the file's where it has another word for it.
+    fn told(&self, name: &str) -> String {
+        match self.names.get(name) {
+            Some(stored) if stored.name.strip_prefix("module.").unwrap_or(&stored.name) != name => {
+                format!("{name} ({})", stored.name)
+            }
+            _ => name.to_owned(),
+        }
+    }
+
     /// The tensor of that name, or a problem.
     fn take(&mut self, name: &str, shape: &[usize]) -> Option<TensorView<'a>> {
         self.unused.remove(name);
         let stored = self.names.get(name);
-        match stored.and_then(|stored| self.file.tensor(stored).ok()) {
+        match stored.and_then(|stored| self.file.tensor(&stored.name).ok()) {
             Some(view) => {
                 self.used.push(name.to_owned());
                 Some(view)
@@ -410,8 +453,9 @@ impl<'f, 'a> Reader<'f, 'a> {
     /// A module that is used in two places is saved under two names: what repeats a tensor that was used
     /// is not unknown.
     fn set_copies_aside(&mut self) {
-        let view =
-            |name: &String| self.names.get(name).and_then(|stored| self.file.tensor(stored).ok());
+        let view = |name: &String| {
+            self.names.get(name).and_then(|stored| self.file.tensor(&stored.name).ok())
+        };
         let used: BTreeSet<(Vec<usize>, &[u8])> = self
             .used
             .iter()
@@ -433,7 +477,7 @@ impl<'f, 'a> Reader<'f, 'a> {
 
     fn finish(mut self) -> (Vec<TensorProblem>, Vec<String>) {
         for name in &self.unused {
-            let stored = &self.names[name];
+            let stored = &self.names[name].name;
             let found = self.file.tensor(stored).map(|view| view.shape().to_vec());
             self.problems.push(TensorProblem::Unknown {
                 name: stored.clone(),

@@ -1,6 +1,7 @@
 //! Bi-Real Net and ReActNet-18: a shortcut around every binary convolution.
 
-use super::parts::{Task, head, pooled_shortcut, residual_blocks};
+use super::Framework;
+use super::parts::{Task, head, pooled_shortcut_as_in, residual_blocks};
 use bnn::architecture::{Architecture, ArchitectureError, Network, Scale, Value, Window};
 
 /// Bi-Real Net (Liu et al. 2018, sections 3.1 and 4.1) and, with [`BiReal::shifts`], ReActNet on the same skeleton (Liu et
@@ -26,6 +27,8 @@ pub struct BiReal {
     pub scale: Scale,
     /// ReActNet's learned shifts and PReLU.
     pub shifts: bool,
+    /// Padding, epsilon and the order of the layers.
+    pub framework: Framework,
 }
 
 impl BiReal {
@@ -36,11 +39,14 @@ impl BiReal {
         task: Task::IMAGENET,
         scale: Scale::Channel,
         shifts: false,
+        framework: Framework::PyTorch,
     };
     /// Bi-Real-34 for ImageNet.
     pub const BI_REAL_34: Self = Self { blocks: [6, 8, 12, 6], ..Self::BI_REAL_18 };
     /// ReActNet-18 for ImageNet.
     pub const REACTNET_18: Self = Self { shifts: true, ..Self::BI_REAL_18 };
+    /// larq zoo's Bi-Real-18.
+    pub const LARQ_18: Self = Self { framework: Framework::TensorFlow, ..Self::BI_REAL_18 };
 
     /// The network.
     ///
@@ -49,9 +55,10 @@ impl BiReal {
     pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
         let mut net = self.task.network(name);
         let mut x = net.input();
-        x = net.convolution("conv1", x, self.width, self.task.stem.window());
-        x = net.batch_normalization("bn1", x);
-        x = self.task.stem.pool(&mut net, "maxpool", x);
+        let window = self.framework.window(&net, x, self.task.stem.window());
+        x = net.convolution("conv1", x, self.width, window);
+        x = net.batch_normalization_with("bn1", x, self.framework.epsilon());
+        x = self.task.stem.pool_as_in(self.framework, &mut net, "maxpool", x);
         for block in residual_blocks(self.blocks, self.width) {
             let name = format!("layer{}.{}", block.stage + 1, block.index);
             x = net.block(name, x, |net, x| self.block(net, x, block.width, block.stride()));
@@ -61,18 +68,17 @@ impl BiReal {
     }
 
     fn block(&self, net: &mut Network, x: Value, width: usize, stride: usize) -> Value {
+        let early = self.framework.shortcut_first().then(|| self.shortcut(net, x, width, stride));
         let mut y = x;
         if self.shifts {
             y = net.shift("move0", y);
         }
         y = net.sign("binary_activation", y);
         let window = Window::square(3).stride(stride).padding(1);
+        let window = self.framework.window(net, y, window);
         y = net.binary_convolution("binary_conv", y, width, window, self.scale);
-        y = net.batch_normalization("bn1", y);
-        let shortcut = match stride {
-            1 => x,
-            _ => net.scope("downsample", |net| pooled_shortcut(net, x, width)),
-        };
+        y = net.batch_normalization_with("bn1", y, self.framework.epsilon());
+        let shortcut = early.unwrap_or_else(|| self.shortcut(net, x, width, stride));
         y = net.add("add", &[y, shortcut]);
         if self.shifts {
             y = net.shift("move1", y);
@@ -80,5 +86,14 @@ impl BiReal {
             y = net.shift("move2", y);
         }
         y
+    }
+
+    fn shortcut(&self, net: &mut Network, x: Value, width: usize, stride: usize) -> Value {
+        match stride {
+            1 => x,
+            _ => {
+                net.scope("downsample", |net| pooled_shortcut_as_in(self.framework, net, x, width))
+            }
+        }
     }
 }

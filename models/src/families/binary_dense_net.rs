@@ -1,5 +1,6 @@
 //! BinaryDenseNet and IGP-DenseNet: features are only ever appended.
 
+use super::Framework;
 use super::parts::{Task, head, rectified_stem};
 use bnn::architecture::{Architecture, ArchitectureError, Network, PadValue, Scale, Value, Window};
 
@@ -38,6 +39,8 @@ pub struct BinaryDenseNet<'a> {
     pub pad_value: PadValue,
     /// Pictures, classes and stem.
     pub task: Task,
+    /// Padding of the stem; all else is the same in larq zoo's networks, the epsilon of 1e-5 too.
+    pub framework: Framework,
 }
 
 /// How many channels the transitions leave.
@@ -69,6 +72,7 @@ impl BinaryDenseNet<'static> {
         columns: 1,
         pad_value: PadValue::Zero,
         task: Task::IMAGENET,
+        framework: Framework::PyTorch,
     };
     /// BinaryDenseNet-37 for ImageNet.
     pub const BDN_37: Self = Self {
@@ -103,7 +107,7 @@ impl BinaryDenseNet<'_> {
 
     /// Stem and stages.
     pub(super) fn features(&self, net: &mut Network, x: Value) -> Features {
-        let mut x = rectified_stem(net, self.task.stem, x, self.stem_width);
+        let mut x = rectified_stem(net, self.framework, self.task.stem, x, self.stem_width);
         let mut features = Features { before_last_transition: x, last: x, last_channels: 0 };
         let mut channels = self.stem_width;
         let mut index = 0;

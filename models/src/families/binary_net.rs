@@ -1,5 +1,6 @@
 //! BinaryNet (BNN): its ConvNet, AlexNet and ResNet-18; the ConvNet also as Hyper-BinaryNet runs it.
 
+use super::Framework;
 use super::hyper_binary_net::depth_preserving_convolution;
 use super::parts::{Task, residual_blocks};
 use bnn::architecture::{
@@ -127,6 +128,8 @@ impl Row {
 
 /// BinaryNet's AlexNet: 64 - 192 - 384 - 384 - 256 - 4096 - 4096 - classes, every weight binary; sign before every
 /// layer but the first, conv -> (max pool 3x3/2) -> BatchNorm, and a BatchNorm after the last.
+///
+/// larq zoo's has no gammas, and convolutions 1x1 for dense layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BinaryAlexNet {
     /// Channels of the five convolutions.
@@ -135,12 +138,20 @@ pub struct BinaryAlexNet {
     pub dense_widths: [usize; 2],
     /// Pictures and classes.
     pub task: Task,
+    /// Padding, epsilon, gammas, and the order of the values that the first dense layer reads.
+    pub framework: Framework,
 }
 
 impl BinaryAlexNet {
     /// The paper's network for ImageNet.
-    pub const IMAGENET: Self =
-        Self { widths: [64, 192, 384, 384, 256], dense_widths: [4096; 2], task: Task::IMAGENET };
+    pub const IMAGENET: Self = Self {
+        widths: [64, 192, 384, 384, 256],
+        dense_widths: [4096; 2],
+        task: Task::IMAGENET,
+        framework: Framework::PyTorch,
+    };
+    /// larq zoo's network.
+    pub const LARQ: Self = Self { framework: Framework::TensorFlow, ..Self::IMAGENET };
 
     /// The network.
     ///
@@ -162,21 +173,45 @@ impl BinaryAlexNet {
             if index > 0 {
                 x = net.sign(&row.name(), x);
             }
+            let window = self.framework.window(&net, x, window);
             x = net.binary_convolution(&row.name(), x, width, window, Scale::None);
             if pooled {
                 x = net.max_pool(&row.name(), x, Window::square(3).stride(2));
             }
-            x = net.batch_normalization(&row.name(), x);
+            x = self.framework.alexnet_norm(&mut net, &row.name(), x, self.framework.epsilon());
         }
-        x = net.operation(&row.name(), &[x], Operation::Flatten {});
         let [first, second] = self.dense_widths;
-        for width in [first, second, self.task.classes] {
-            x = net.sign(&row.name(), x);
-            x = net.binary_linear(&row.name(), x, width);
-            x = net.batch_normalization(&row.name(), x);
-        }
+        let widths = [first, second, self.task.classes];
+        let x = match self.framework {
+            Framework::PyTorch => dense_layers(&mut net, &mut row, x, widths),
+            Framework::TensorFlow => convolutions_1x1(&mut net, &mut row, x, widths),
+        };
         net.finish([x])
     }
+}
+
+/// Sign, dense layer and BatchNorm for each width.
+fn dense_layers(net: &mut Network, row: &mut Row, x: Value, widths: [usize; 3]) -> Value {
+    let mut x = net.operation(&row.name(), &[x], Operation::Flatten {});
+    for width in widths {
+        x = net.sign(&row.name(), x);
+        x = net.binary_linear(&row.name(), x, width);
+        x = net.batch_normalization(&row.name(), x);
+    }
+    x
+}
+
+/// The same as larq zoo has it: all values of the map as the channels of one pixel, in TensorFlow's order.
+fn convolutions_1x1(net: &mut Network, row: &mut Row, x: Value, widths: [usize; 3]) -> Value {
+    let (mut x, features) = Framework::TensorFlow.flatten(net, x, &row.name());
+    x = net.operation(&row.name(), &[x], Operation::Reshape { shape: vec![features, 1, 1] });
+    for width in widths {
+        x = net.sign(&row.name(), x);
+        x = net.binary_convolution(&row.name(), x, width, Window::square(1), Scale::None);
+        let epsilon = Framework::TensorFlow.epsilon();
+        x = Framework::TensorFlow.alexnet_norm(net, &row.name(), x, epsilon);
+    }
+    net.operation(&row.name(), &[x], Operation::Flatten {})
 }
 
 /// BinaryNet's ResNet-18, blocks of two convolutions.

@@ -4,6 +4,8 @@ mod bi_real;
 mod binary_dense_net;
 mod binary_duo;
 mod binary_net;
+mod dorefa_net;
+mod framework;
 mod hyper_binary_net;
 mod igp_resnet;
 mod parts;
@@ -20,6 +22,8 @@ pub use binary_dense_net::{
 };
 pub use binary_duo::{Activations, DuoAlexNet, DuoResNet18, DuoVgg7};
 pub use binary_net::{BinaryAlexNet, BinaryResNet18, ConvNet, ConvNetActivations};
+pub use dorefa_net::DoReFaAlexNet;
+pub use framework::Framework;
 pub use hyper_binary_net::{
     HyperConvolution, HyperResNet, HyperResNet50, HyperShuffleNet, Shortcut,
 };

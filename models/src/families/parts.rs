@@ -1,5 +1,6 @@
 //! Parts that the families share.
 
+use super::Framework;
 use bnn::architecture::{Network, Scale, Value, Window};
 
 /// The data set a network is made for: size of its pictures, number of classes, and its first layers.
@@ -50,24 +51,44 @@ impl Stem {
 
     /// Max pool 3x3 with stride 2 for large pictures, nothing for small ones.
     pub(crate) fn pool(self, net: &mut Network, name: &str, x: Value) -> Value {
+        self.pool_as_in(Framework::PyTorch, net, name, x)
+    }
+
+    /// [`Stem::pool`] with the padding of a framework.
+    pub(crate) fn pool_as_in(
+        self,
+        framework: Framework,
+        net: &mut Network,
+        name: &str,
+        x: Value,
+    ) -> Value {
         match self {
             Self::Small => x,
-            Self::Large => net.max_pool(name, x, Window::square(3).stride(2).padding(1)),
+            Self::Large => {
+                let window = Window::square(3).stride(2).padding(1);
+                net.max_pool(name, x, framework.window(net, x, window))
+            }
         }
     }
 }
 
 /// Stem as an unnamed sequence of modules, `stem.0`, `stem.1`, ...: convolution; for large pictures also
 /// BatchNorm, ReLU and max pool (BinaryDenseNet, ResNetE, XNOR-Net).
-pub(crate) fn rectified_stem(net: &mut Network, stem: Stem, x: Value, width: usize) -> Value {
+pub(crate) fn rectified_stem(
+    net: &mut Network,
+    framework: Framework,
+    stem: Stem,
+    x: Value,
+    width: usize,
+) -> Value {
     net.scope("stem", |net| {
-        let x = net.convolution("0", x, width, stem.window());
+        let x = net.convolution("0", x, width, framework.window(net, x, stem.window()));
         if stem == Stem::Small {
             return x;
         }
         let x = net.batch_normalization("1", x);
         let x = net.relu("2", x);
-        stem.pool(net, "3", x)
+        stem.pool_as_in(framework, net, "3", x)
     })
 }
 
@@ -83,9 +104,19 @@ pub(crate) fn plain_stem(net: &mut Network, stem: Stem, x: Value, width: usize) 
 
 /// Shortcut where the shape changes, in full precision: mean over 2x2, convolution 1x1, BatchNorm.
 pub(crate) fn pooled_shortcut(net: &mut Network, x: Value, out_channels: usize) -> Value {
+    pooled_shortcut_as_in(Framework::PyTorch, net, x, out_channels)
+}
+
+/// [`pooled_shortcut`] with the epsilon of a framework.
+pub(crate) fn pooled_shortcut_as_in(
+    framework: Framework,
+    net: &mut Network,
+    x: Value,
+    out_channels: usize,
+) -> Value {
     let x = net.halve("0", x);
     let x = net.convolution("1", x, out_channels, Window::square(1));
-    net.batch_normalization("2", x)
+    net.batch_normalization_with("2", x, framework.epsilon())
 }
 
 /// Shortcut where the shape changes, binary: sign, convolution 1x1 with stride 2, BatchNorm.

@@ -1,6 +1,7 @@
 //! ResNet-18 with BatchNorm before each convolution, on which XNOR-Net, BWN, TBN, ABC-Net, DoReFa, HORQ
 //! and the full-precision network differ in their convolutions alone; and XNOR-Net's AlexNet.
 
+use super::Framework;
 use super::parts::{Task, binary_shortcut, head, pooled_shortcut, residual_blocks};
 use bnn::architecture::{
     AbcConvolution, Architecture, ArchitectureError, HorqConvolution, Network, Operation, Scale,
@@ -211,12 +212,21 @@ pub struct XnorAlexNet {
     pub widths: [usize; 7],
     /// Pictures and classes.
     pub task: Task,
+    /// Padding of the first layer; larq zoo's network has no gammas and no bias.
+    pub framework: Framework,
 }
 
 impl XnorAlexNet {
     /// The paper's network for ImageNet.
-    pub const IMAGENET: Self =
-        Self { k_map: true, widths: [96, 256, 384, 384, 256, 4096, 4096], task: Task::IMAGENET };
+    pub const IMAGENET: Self = Self {
+        k_map: true,
+        widths: [96, 256, 384, 384, 256, 4096, 4096],
+        task: Task::IMAGENET,
+        framework: Framework::PyTorch,
+    };
+    /// larq zoo's network.
+    pub const LARQ: Self =
+        Self { k_map: false, framework: Framework::TensorFlow, ..Self::IMAGENET };
 
     /// The network.
     ///
@@ -231,8 +241,10 @@ impl XnorAlexNet {
         };
         let pool = Window::square(3).stride(2);
         let mut x = net.input();
-        x = net.convolution(&number(), x, self.widths[0], Window::square(11).stride(4).padding(2));
-        x = net.batch_normalization(&number(), x);
+        let window = Window::square(11).stride(4).padding(2);
+        let window = self.framework.window(&net, x, window);
+        x = net.convolution(&number(), x, self.widths[0], window);
+        x = self.framework.alexnet_norm(&mut net, &number(), x, 1e-5);
         x = net.relu(&number(), x);
         x = net.max_pool(&number(), x, pool);
         let layers = [
@@ -245,17 +257,19 @@ impl XnorAlexNet {
         ];
         for ((window, pooled), &width) in layers.into_iter().zip(&self.widths[1..]) {
             x = net.block(number(), x, |net, x| {
-                let x = net.batch_normalization_with("bn", x, XNOR_EPSILON);
+                let x = self.framework.alexnet_norm(net, "bn", x, XNOR_EPSILON);
                 xnor_convolution(net, "conv", x, width, window, self.k_map)
             });
             if pooled {
                 x = net.max_pool(&number(), x, pool);
             }
         }
-        x = net.batch_normalization_with(&number(), x, 1e-3);
+        x = self.framework.alexnet_norm(&mut net, &number(), x, 1e-3);
         x = net.relu(&number(), x);
         x = net.operation(&number(), &[x], Operation::Flatten {});
-        let logits = net.linear(&number(), x, self.task.classes);
+        let bias = self.framework == Framework::PyTorch;
+        let classifier = Operation::Linear { out_features: self.task.classes, bias };
+        let logits = net.operation(&number(), &[x], classifier);
         net.finish([logits])
     }
 }

@@ -1,6 +1,7 @@
 //! ResNetE: the BinaryDenseNet paper's ResNet with full-precision shortcuts.
 
-use super::parts::{Task, head, rectified_stem, residual_blocks};
+use super::Framework;
+use super::parts::{Stem, Task, head, rectified_stem, residual_blocks};
 use bnn::architecture::{Architecture, ArchitectureError, Network, PadValue, Scale, Value, Window};
 
 /// ResNetE (Bethge et al. 2019, "Back to Simplicity", sections 3.3 and 4), as the authors' BMXNet code has it.
@@ -16,6 +17,9 @@ use bnn::architecture::{Architecture, ArchitectureError, Network, PadValue, Scal
 ///
 /// Weights are ±1 without a scale. Which version belongs to which row of the paper's tables is said in
 /// the authors' experiment notes: 1 for ImageNet, 2 for CIFAR-10.
+///
+/// larq zoo's network is version 1 without the BatchNorm of the input and, for small pictures, without that of the stem;
+/// its epsilon is 1e-5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResNetE {
     /// Blocks of the four stages.
@@ -30,6 +34,8 @@ pub struct ResNetE {
     pub full_precision_shortcuts: bool,
     /// What padding of the binary convolutions holds: -1 in checkpoints of BMXNet.
     pub pad_value: PadValue,
+    /// Padding, first normalisations and the order of the layers.
+    pub framework: Framework,
 }
 
 /// Versions of [`ResNetE`].
@@ -50,7 +56,10 @@ impl ResNetE {
         version: Version::One,
         full_precision_shortcuts: true,
         pad_value: PadValue::Zero,
+        framework: Framework::PyTorch,
     };
+    /// larq zoo's ResNetE-18.
+    pub const LARQ_18: Self = Self { framework: Framework::TensorFlow, ..Self::RESNET_E_18 };
 
     /// The network.
     ///
@@ -59,9 +68,12 @@ impl ResNetE {
     pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
         let mut net = self.task.network(name);
         let mut x = net.input();
-        x = net.batch_normalization_with("bn_in", x, 2e-5);
-        x = rectified_stem(&mut net, self.task.stem, x, self.width);
-        if self.version == Version::One {
+        let is_larq = self.framework == Framework::TensorFlow;
+        if !is_larq {
+            x = net.batch_normalization_with("bn_in", x, 2e-5);
+        }
+        x = rectified_stem(&mut net, self.framework, self.task.stem, x, self.width);
+        if self.version == Version::One && !(is_larq && self.task.stem == Stem::Small) {
             x = net.batch_normalization("bn_stem", x);
         }
         for (index, block) in residual_blocks(self.blocks, self.width).enumerate() {
@@ -87,22 +99,29 @@ impl ResNetE {
         stride: usize,
     ) -> Value {
         let window = Window::square(3).stride(stride).padding(1);
+        let window = self.framework.window(net, x, window);
         net.padded_binary_convolution(name, x, width, window, Scale::None, self.pad_value)
     }
 
     fn block(&self, net: &mut Network, x: Value, width: usize, stride: usize) -> Value {
+        let early = self.framework.shortcut_first().then(|| self.around(net, x, width, stride));
         let y = net.sign("binary_activation", x);
         let y = self.convolution(net, "binary_conv", y, width, stride);
         let y = net.batch_normalization("bn1", y);
-        let shortcut = match stride {
+        let shortcut = early.unwrap_or_else(|| self.around(net, x, width, stride));
+        net.add("add", &[y, shortcut])
+    }
+
+    /// What leads around a block of version 1.
+    fn around(&self, net: &mut Network, x: Value, width: usize, stride: usize) -> Value {
+        match stride {
             1 => x,
             _ => net.scope("downsample", |net| {
                 let norm = if self.full_precision_shortcuts { "2" } else { "3" };
                 let y = self.shortcut(net, x, width);
                 net.batch_normalization(norm, y)
             }),
-        };
-        net.add("add", &[y, shortcut])
+        }
     }
 
     fn block_2(&self, net: &mut Network, x: Value, width: usize, stride: usize) -> Value {

@@ -10,7 +10,7 @@ use bnn::{
         safetensors::{WeightsError, WeightsFile},
     },
 };
-use bnn_models::names;
+use bnn_models::{catalogue::Paper, names};
 use std::{
     collections::BTreeMap,
     fs,
@@ -123,9 +123,13 @@ fn from_weights(arguments: &Arguments, input: &Path, own: &SourceArguments) -> R
             input.display()
         )));
     };
-    let architecture = with_input_shapes(architecture, arguments)?;
+    let architecture = with_input_shapes(architecture, entry, arguments)?;
     let resolved = architecture.resolve().map_err(Failure::usage)?;
-    let renaming = names::recognise(&resolved, &file.names());
+    let renaming =
+        names::recognise(&resolved, &file.names()).map_err(|error| Failure::input(input, error))?;
+    if let Some(entry) = entry.filter(|_| renaming.is_keras()) {
+        check_is_keras(entry, input)?;
+    }
     let read = file.weights(&resolved, |name| renaming.rename(name)).map_err(fault)?;
     let mut notes = read.notes;
     notes.extend(renaming.note());
@@ -143,7 +147,7 @@ fn from_nothing(arguments: &Arguments, own: &SourceArguments, seed: u64) -> Resu
     let Some((architecture, entry)) = own.chosen()? else {
         return Err(Failure::usage("--random-weights needs --arch NAME or --graph FILE.json"));
     };
-    let architecture = with_input_shapes(architecture, arguments)?;
+    let architecture = with_input_shapes(architecture, entry, arguments)?;
     let resolved = architecture.resolve().map_err(Failure::usage)?;
     let weights = bnn_models::random_weights(&resolved, seed).map_err(|error| {
         Failure::new(Status::Unsupported, format_args!("{}: {error}", architecture.name))
@@ -210,9 +214,29 @@ pub(super) fn find(name: &str) -> Result<&'static bnn_models::Entry> {
     })
 }
 
+/// Whether the catalogue's network of that name is one of larq zoo.
+fn is_larq(name: &str) -> bool {
+    bnn_models::find(name).is_some_and(|entry| entry.paper == Paper::Larq)
+}
+
+/// Refuses weights of Keras for a network that pads and normalises as PyTorch's do: all shapes would fit.
+fn check_is_keras(name: &str, input: &Path) -> Result<()> {
+    if is_larq(name) {
+        return Ok(());
+    }
+    let all = bnn_models::catalogue().iter().map(|entry| entry.name);
+    Err(Failure::usage(format_args!(
+        "{}: tensors are named as in Keras, and {name} has the padding and the order of layers of other \
+         frameworks; networks of larq zoo: {}",
+        input.display(),
+        all.filter(|name| is_larq(name)).collect::<Vec<_>>().join(", ")
+    )))
+}
+
 /// The architecture with the sizes of `--input-shape`.
 fn with_input_shapes(
     mut architecture: Architecture,
+    entry: Option<&'static str>,
     arguments: &Arguments,
 ) -> Result<Architecture> {
     for (name, shape) in &arguments.input_shapes {
@@ -226,6 +250,13 @@ fn with_input_shapes(
             )));
         };
         match shape.split_first() {
+            Some((1, rest)) if entry.is_some_and(is_larq) && *rest != *input.shape => {
+                return Err(Failure::usage(format_args!(
+                    "--input-shape {name}: TensorFlow's padding depends on the size of the map, and that of \
+                     {} is for {:?}",
+                    architecture.name, input.shape
+                )));
+            }
             Some((1, rest)) if rest.len() == input.shape.len() => input.shape = rest.to_vec(),
             _ => {
                 return Err(Failure::usage(format_args!(
