@@ -462,9 +462,7 @@ impl LayerAssembler<'_, '_> {
     fn per_channel(&mut self, role: &str) -> ValueId {
         let values = self.values(role);
         let mut shape = vec![values.len()];
-        if self.input_shape.len() == 3 {
-            shape.extend([1, 1]);
-        }
+        shape.resize(self.input_shape.len(), 1);
         self.shaped_constant(role, values, shape)
     }
 

@@ -46,19 +46,21 @@ impl Architecture {
             [only] => Some(only.name.clone()),
             _ => None,
         };
-        let (mut layers, mut lines) = (Vec::new(), BTreeMap::new());
+        let mut layers = Vec::with_capacity(document.layers.len());
+        let (mut line, mut counted) = (1, 0);
         for (index, raw) in document.layers.iter().enumerate() {
             let start = raw.get().as_ptr() as usize - base;
-            let line = 1 + text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count();
+            line += text.as_bytes()[counted..start].iter().filter(|&&byte| byte == b'\n').count();
+            counted = start;
             let layer = parse_layer(raw.get(), before.take()).map_err(|(name, problem)| {
                 let layer = name.unwrap_or_else(|| format!("number {}", index + 1));
                 ArchitectureError::Layer { line: Some(line), layer, problem }
             })?;
             before = Some(layer.name.clone());
-            lines.entry(layer.name.clone()).or_insert(line);
             layers.push((layer, line));
         }
-        let second_lines: BTreeMap<String, usize> =
+        // Of two layers of one name it is the second that is refused.
+        let lines: BTreeMap<String, usize> =
             layers.iter().map(|(layer, line)| (layer.name.clone(), *line)).collect();
         let architecture = Self {
             name: document.name,
@@ -71,8 +73,7 @@ impl Architecture {
         match architecture.resolve() {
             Ok(_) => Ok(architecture),
             Err(ArchitectureError::Layer { layer, problem, .. }) => {
-                // Of two layers of one name it is the second that is refused.
-                let line = second_lines.get(&layer).copied();
+                let line = lines.get(&layer).copied();
                 Err(ArchitectureError::Layer { line, layer, problem })
             }
             Err(other) => Err(other),

@@ -453,6 +453,9 @@ impl<'f, 'a> Reader<'f, 'a> {
     /// A module that is used in two places is saved under two names: what repeats a tensor that was used
     /// is not unknown.
     fn set_copies_aside(&mut self) {
+        if self.unused.is_empty() {
+            return;
+        }
         let view = |name: &String| {
             self.names.get(name).and_then(|stored| self.file.tensor(&stored.name).ok())
         };

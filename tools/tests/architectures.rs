@@ -297,3 +297,17 @@ fn other_picture_sizes() {
     assert_fails(&mut with("image=1,3,12,20"), 2, &["image", "input"]);
     assert_fails(&mut with("input=1,12,20"), 2, &["input=1,3,8,8"]);
 }
+
+/// The example of the documentation is a network that can be converted.
+#[test]
+fn the_documented_graph_works() {
+    let scratch = Scratch::new();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/graph.md");
+    let page = fs::read_to_string(page).unwrap();
+    let example = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let graph = scratch.write("graph.json", example);
+    let mut command = convert();
+    command.arg("--graph").arg(graph).args(["--random-weights", "1", "--json", "-o"]);
+    let document = json(command.arg(scratch.path("out.bnn")));
+    assert_eq!((&document["binary_layers"], &document["float_layers"]), (&1.into(), &2.into()));
+}

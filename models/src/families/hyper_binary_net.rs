@@ -1,6 +1,6 @@
 //! Hyper-BinaryNet: enhanced shortcuts and convolutions that keep one channel in full precision.
 
-use super::parts::{Stem, Task, head, plain_stem, residual_blocks};
+use super::parts::{Stem, Task, activated_stem, head, plain_stem, residual_blocks};
 use bnn::architecture::{
     Architecture, ArchitectureError, Convolution, Network, Operation, Scale, Value, Window,
 };
@@ -169,12 +169,7 @@ impl HyperResNet50 {
     pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
         let mut net = self.task.network(name);
         let mut x = net.input();
-        x = net.scope("stem", |net| {
-            let x = net.convolution("0", x, self.width, self.task.stem.window());
-            let x = net.batch_normalization("1", x);
-            let x = net.relu("2", x);
-            self.task.stem.pool(net, "3", x)
-        });
+        x = activated_stem(&mut net, self.task.stem, x, self.width);
         for (index, block) in residual_blocks(self.blocks, self.width).enumerate() {
             x = net.block(format!("layers.{index}"), x, |net, x| {
                 let a = net.convolution("c1", x, block.width, Window::square(1));

@@ -92,6 +92,17 @@ pub(crate) fn rectified_stem(
     })
 }
 
+/// Stem `stem.0`, `stem.1`, `stem.2`: convolution, BatchNorm and ReLU, for large pictures also a max pool (the
+/// pre-activation networks, ResNet-50).
+pub(crate) fn activated_stem(net: &mut Network, stem: Stem, x: Value, width: usize) -> Value {
+    net.scope("stem", |net| {
+        let x = net.convolution("0", x, width, stem.window());
+        let x = net.batch_normalization("1", x);
+        let x = net.relu("2", x);
+        stem.pool(net, "3", x)
+    })
+}
+
 /// Stem `stem.0`, `stem.1`: convolution and BatchNorm, for large pictures a max pool, no ReLU (IGP-ResNet,
 /// Hyper-BinaryNet).
 pub(crate) fn plain_stem(net: &mut Network, stem: Stem, x: Value, width: usize) -> Value {

@@ -2,7 +2,7 @@
 //! and the full-precision network differ in their convolutions alone; and XNOR-Net's AlexNet.
 
 use super::Framework;
-use super::parts::{Task, binary_shortcut, head, pooled_shortcut, residual_blocks};
+use super::parts::{Task, activated_stem, binary_shortcut, head, pooled_shortcut, residual_blocks};
 use bnn::architecture::{
     AbcConvolution, Architecture, ArchitectureError, HorqConvolution, Network, Operation, Scale,
     Value, Window,
@@ -87,12 +87,7 @@ impl PreActivation {
     pub fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
         let mut net = self.task.network(name);
         let mut x = net.input();
-        x = net.scope("stem", |net| {
-            let x = net.convolution("0", x, self.width, self.task.stem.window());
-            let x = net.batch_normalization("1", x);
-            let x = net.relu("2", x);
-            self.task.stem.pool(net, "3", x)
-        });
+        x = activated_stem(&mut net, self.task.stem, x, self.width);
         for (index, block) in residual_blocks([2; 4], self.width).enumerate() {
             x = net.block(format!("layers.{index}"), x, |net, x| {
                 let window = Window::square(3).padding(1);
