@@ -81,40 +81,6 @@ const fn hyper(shortcut: Shortcut, convolution: HyperConvolution) -> HyperResNet
     HyperResNet { blocks: [1; 4], width: 4, shortcut, convolution, task: small(16) }
 }
 
-/// ReActNet-A with fewer blocks: its widths are open, their number is not.
-fn react_net_a(name: &str) -> Built {
-    let json = ReActNetA {
-        widths: [6, 12, 24, 24, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48],
-        task: Task { input: [64, 64], ..small(64) },
-    };
-    let mut architecture = json.architecture(name)?;
-    // The first four blocks and the head, as a user would cut a written graph.
-    architecture.layers.retain(|layer| {
-        let block = layer.name.strip_prefix("feature.").and_then(|rest| rest.split('.').next());
-        block.is_none_or(|number| number.parse::<usize>().is_ok_and(|number| number <= 4))
-    });
-    architecture.blocks.retain(|block| {
-        !matches!(
-            &*block.name,
-            "feature.5"
-                | "feature.6"
-                | "feature.7"
-                | "feature.8"
-                | "feature.9"
-                | "feature.10"
-                | "feature.11"
-                | "feature.12"
-                | "feature.13"
-        )
-    });
-    for layer in &mut architecture.layers {
-        if layer.name == "head.mean" {
-            layer.inputs = vec!["feature.4.move23".to_owned()];
-        }
-    }
-    Ok(architecture)
-}
-
 /// Name of the files and the network.
 fn networks() -> Vec<(&'static str, Built)> {
     let shortcut = ShapeShortcut::Binary;
@@ -133,7 +99,7 @@ fn networks() -> Vec<(&'static str, Built)> {
     );
     case!("keras_bi_real", BiReal { task: large(64), framework: Framework::TensorFlow, ..BI_REAL });
     case!("react_net", BiReal { shifts: true, ..BI_REAL });
-    all.push(("react_net_a", react_net_a("react_net_a")));
+    case!("react_net_a", ReActNetA { widths: &[6, 12, 24, 24, 48], task: large(64) });
     case!("resnet_e", RESNET_E);
     case!("resnet_e_binary_shortcuts", ResNetE { full_precision_shortcuts: false, ..RESNET_E });
     case!("resnet_e_minus_padding", ResNetE { pad_value: PadValue::Minus, ..resnet_e_large });

@@ -17,20 +17,22 @@ use bnn::architecture::{Architecture, ArchitectureError, Network, Scale, Value, 
 ///
 /// The map shrinks where the channels double, but not in the first block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReActNetA {
-    /// Channels before the first block and after each.
-    pub widths: [usize; 14],
+pub struct ReActNetA<'a> {
+    /// Channels before the first block and after each; 14 numbers make the paper's 13 blocks.
+    pub widths: &'a [usize],
     /// Pictures and classes.
     pub task: Task,
 }
 
-impl ReActNetA {
+impl ReActNetA<'static> {
     /// For ImageNet.
     pub const IMAGENET: Self = Self {
-        widths: [32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024],
+        widths: &[32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024],
         task: Task::IMAGENET,
     };
+}
 
+impl ReActNetA<'_> {
     /// The network.
     ///
     /// # Errors
@@ -39,7 +41,8 @@ impl ReActNetA {
         let mut net = self.task.network(name);
         let mut x = net.input();
         x = net.scope("feature.0", |net| {
-            let x = net.convolution("0", x, self.widths[0], Window::square(3).stride(2).padding(1));
+            let width = self.widths.first().copied().unwrap_or(0);
+            let x = net.convolution("0", x, width, Window::square(3).stride(2).padding(1));
             net.batch_normalization("1", x)
         });
         for (index, pair) in self.widths.windows(2).enumerate() {

@@ -133,7 +133,7 @@ fn from_weights(arguments: &Arguments, input: &Path, own: &SourceArguments) -> R
     let read = file.weights(&resolved, |name| renaming.rename(name)).map_err(fault)?;
     let mut notes = read.notes;
     notes.extend(renaming.note());
-    let graph = assemble(own, &architecture, entry, &read.weights)?;
+    let graph = assemble(arguments, &architecture, entry, &read.weights)?;
     Ok(Source {
         graph,
         bytes: bytes.len() as u64,
@@ -152,7 +152,7 @@ fn from_nothing(arguments: &Arguments, own: &SourceArguments, seed: u64) -> Resu
     let weights = bnn_models::random_weights(&resolved, seed).map_err(|error| {
         Failure::new(Status::Unsupported, format_args!("{}: {error}", architecture.name))
     })?;
-    let graph = assemble(own, &architecture, entry, &weights)?;
+    let graph = assemble(arguments, &architecture, entry, &weights)?;
     let name = format!("{} with random weights {seed}", architecture.name);
     // What a file of these weights would hold.
     let bytes = weights.iter().map(|(_, tensor)| 4 * tensor.len() as u64).sum();
@@ -161,18 +161,19 @@ fn from_nothing(arguments: &Arguments, own: &SourceArguments, seed: u64) -> Resu
 
 /// The graph, decoupled where that is asked for.
 fn assemble(
-    own: &SourceArguments,
+    arguments: &Arguments,
     architecture: &Architecture,
     entry: Option<&'static str>,
     weights: &Weights,
 ) -> Result<Graph> {
-    if !own.decouple {
+    if !arguments.source.decouple {
         let resolved = architecture.resolve().map_err(Failure::usage)?;
         return Ok(resolved.assemble(weights));
     }
-    let (architecture, weights) =
-        bnn_models::decouple(entry.unwrap_or(&architecture.name), weights)
-            .map_err(Failure::usage)?;
+    let name = entry.unwrap_or(&architecture.name);
+    let (architecture, weights) = bnn_models::decouple(name, weights).map_err(Failure::usage)?;
+    // The decoupled network comes from the catalogue, with its own picture size.
+    let architecture = with_input_shapes(architecture, entry, arguments)?;
     let resolved = architecture.resolve().map_err(Failure::usage)?;
     Ok(resolved.assemble(&weights))
 }
