@@ -1,6 +1,8 @@
 //! Named blocks of a network: they are found in the converted program, and run by themselves on the
 //! input that the reference has there.
 
+mod random_numbers;
+
 use bnn::{
     Model, SessionOptions,
     convert::{ConvertOptions, convert},
@@ -11,30 +13,7 @@ use bnn::{
     },
     reference,
 };
-
-/// Numbers that look random and are the same every time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    /// Uniform in -1..1.
-    fn float(&mut self) -> f32 {
-        self.next() as f32 / (1_u64 << 30) as f32 - 1.0
-    }
-
-    fn floats(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.float()).collect()
-    }
-
-    fn signs(&mut self, count: usize, scale: f32) -> Vec<f32> {
-        (0..count).map(|_| if self.float() < 0.0 { scale } else { -scale }).collect()
-    }
-}
+use random_numbers::Random;
 
 /// A graph that grows.
 struct Network {

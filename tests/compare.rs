@@ -1,6 +1,8 @@
 //! Layer-by-layer comparison of a converted network with its graph: what is right passes, and what was
 //! made wrong on purpose is found in the layer where it was done, with the number of bits.
 
+mod random_numbers;
+
 use bnn::{
     Model, SessionOptions,
     compare::{LayerComparison, Verdict, compare_layers},
@@ -9,30 +11,7 @@ use bnn::{
     program::{BinaryOutput, Program, StepKind, TensorData},
     reference,
 };
-
-/// Numbers that look random and are the same every time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    /// Uniform in -1..1.
-    fn float(&mut self) -> f32 {
-        self.next() as f32 / (1_u64 << 30) as f32 - 1.0
-    }
-
-    fn floats(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.float()).collect()
-    }
-
-    fn signs(&mut self, count: usize, scale: f32) -> Vec<f32> {
-        (0..count).map(|_| if self.float() < 0.0 { scale } else { -scale }).collect()
-    }
-}
+use random_numbers::Random;
 
 fn conv(
     graph: &mut Graph,
