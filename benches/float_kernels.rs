@@ -4,7 +4,7 @@
 
 use bnn_kernels::{
     ChannelOp, CombineOp, ConvGeometry, Epilogue, EpilogueOp, FloatConv, FloatWeights, Isa,
-    MaxPool, OutputSlice, PoolGeometry, gather, words_per_pixel,
+    MapRows, MaxPool, OutputSlice, PoolGeometry, gather, words_per_pixel,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, time::Duration};
@@ -55,12 +55,16 @@ fn convolution(criterion: &mut Criterion) {
         for isa in vector_paths() {
             let conv = FloatConv::new(isa, geometry.clone(), FloatWeights::F32(&weights))
                 .expect("a valid layer");
-            let mut scratch = vec![0.0; conv.scratch_len()];
+            let rows = conv.rows_read(0..height);
+            let mut padded = vec![0.0; rows.len() * conv.row_len()];
             group.bench_function(BenchmarkId::from_parameter(isa), |bencher| {
                 bencher.iter(|| {
-                    conv.prepare(black_box(&input), &mut scratch);
-                    let source = if scratch.is_empty() { &input } else { &scratch };
-                    conv.accumulate(source, 0..height, &mut out);
+                    let mut source = black_box(&input);
+                    if !conv.reads_in_place() {
+                        conv.fill_rows(source, rows.clone(), &mut padded);
+                        source = &padded;
+                    }
+                    conv.accumulate(MapRows::whole(source), 0..height, &mut out);
                     black_box(&mut out);
                 });
             });
@@ -133,7 +137,8 @@ fn max_pool(criterion: &mut Criterion) {
     for isa in vector_paths() {
         let pool = MaxPool::new(isa, geometry.clone()).expect("a valid layer");
         group.bench_function(BenchmarkId::from_parameter(isa), |bencher| {
-            bencher.iter(|| pool.run(black_box(&input), 0..56, black_box(&mut out)));
+            bencher
+                .iter(|| pool.run(MapRows::whole(black_box(&input)), 0..56, black_box(&mut out)));
         });
     }
     group.finish();

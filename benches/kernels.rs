@@ -2,7 +2,7 @@
 //! processor has. Throughput is in binary multiply-accumulates (convolution) and values (packing).
 
 use bnn_kernels::{
-    Alphabet, BinaryConv, ConvGeometry, Isa, PadValue, pack_f32, pack_i32, words_per_pixel,
+    Alphabet, BinaryConv, ConvGeometry, Isa, MapRows, PadValue, pack_f32, pack_i32, words_per_pixel,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, time::Duration};
@@ -43,12 +43,13 @@ fn binary_convolution(criterion: &mut Criterion) {
             let (pad, alphabet) = (PadValue::Zero, Alphabet::PlusMinus);
             let conv = BinaryConv::new(isa, geometry.clone(), pad, alphabet, &weights)
                 .expect("a valid layer");
-            let mut scratch = vec![0; conv.scratch_len()];
+            let rows = conv.rows_read(0..size);
+            let mut layout = vec![0; rows.len() * conv.row_len()];
             let mut out = vec![0; size * size * channels];
             group.bench_function(BenchmarkId::new(isa.name(), conv.kernel_name()), |bencher| {
                 bencher.iter(|| {
-                    conv.prepare(black_box(&input), &mut scratch);
-                    conv.accumulate(&scratch, 0..size, &mut out);
+                    conv.fill_rows(black_box(&input), rows.clone(), &mut layout);
+                    conv.accumulate(MapRows::whole(&layout), 0..size, &mut out);
                     black_box(&mut out);
                 });
             });

@@ -1,7 +1,9 @@
 //! Small binary convolutions and comparisons whose exact results were computed by PyTorch, run through
 //! the kernels of every instruction set.
 
-use bnn_kernels::{Alphabet, BinaryConv, ConvGeometry, Isa, PadValue, pack_f32, words_per_pixel};
+use bnn_kernels::{
+    Alphabet, BinaryConv, ConvGeometry, Isa, MapRows, PadValue, pack_f32, words_per_pixel,
+};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::{fs, path::Path};
@@ -144,10 +146,11 @@ fn convolutions_give_the_sums_of_the_framework() {
                     let conv =
                         BinaryConv::new(isa, geometry.clone(), pad, plane.alphabet, &weights)
                             .unwrap_or_else(|error| panic!("{id}: {error}"));
-                    let mut scratch = vec![0; conv.scratch_len()];
-                    conv.prepare(&bits, &mut scratch);
+                    let rows = conv.rows_read(0..out_height);
+                    let mut layout = vec![0; rows.len() * conv.row_len()];
+                    conv.fill_rows(&bits, rows, &mut layout);
                     let mut accumulators = vec![0; expected.len()];
-                    conv.accumulate(&scratch, 0..out_height, &mut accumulators);
+                    conv.accumulate(MapRows::whole(&layout), 0..out_height, &mut accumulators);
                     for (sum, &accumulator) in sums.iter_mut().zip(&accumulators) {
                         *sum += plane.weight * accumulator as f32;
                     }

@@ -152,7 +152,7 @@ impl AffineBinary {
 mod tests {
     use super::*;
     use crate::{
-        Alphabet, BinaryConv, PadValue,
+        Alphabet, BinaryConv, MapRows, PadValue,
         bit_string::{bit, last_word_mask},
         words_per_pixel,
     };
@@ -270,11 +270,12 @@ mod tests {
                 let conv = BinaryConv::new(
                     isa, geometry.clone(), PadValue::Zero, Alphabet::PlusMinus, &weights,
                 ).expect("a valid layer");
-                let mut scratch = vec![0; conv.scratch_len()];
-                conv.prepare(&input, &mut scratch);
+                let rows = conv.rows_read(0..height);
+                let mut layout = vec![0; rows.len() * conv.row_len()];
+                conv.fill_rows(&input, rows, &mut layout);
                 for y in 0..height {
                     let mut accumulators = vec![0; width * geometry.out_channels];
-                    conv.accumulate(&scratch, y..y + 1, &mut accumulators);
+                    conv.accumulate(MapRows::whole(&layout), y..y + 1, &mut accumulators);
                     let mut sums = vec![0; if centred { 0 } else { width * geometry.groups }];
                     if !centred {
                         conv.input_sums(&input, y..y + 1, &mut sums);

@@ -43,8 +43,8 @@ mod tiled;
 mod vector;
 
 use crate::{
-    Alphabet, ConvGeometry, GeometryError, Isa, KernelError, PadValue, bit_string::count_ones,
-    border::taps_inside, words_per_pixel,
+    Alphabet, ConvGeometry, GeometryError, Isa, KernelError, MapRows, PadValue,
+    bit_string::count_ones, border::taps_inside, words_per_pixel,
 };
 use reference::Reference;
 use std::{fmt::Debug, ops::Range};
@@ -55,12 +55,12 @@ trait PackedKernel: Debug + Send + Sync {
     fn name(&self) -> &'static str;
     /// Bytes of weights and tables.
     fn packed_bytes(&self) -> usize;
-    /// Words of the private layout of a map.
-    fn scratch_len(&self) -> usize;
-    /// Writes the private layout.
-    fn prepare(&self, input: &[u64], scratch: &mut [u64]);
-    /// Computes some rows of accumulators.
-    fn accumulate(&self, scratch: &[u64], rows: Range<usize>, out: &mut [i32]);
+    /// Words that a row of the padded map takes in the private layout.
+    fn row_len(&self) -> usize;
+    /// Writes some rows of the padded map in the private layout.
+    fn fill_rows(&self, input: &[u64], rows: Range<usize>, layout: &mut [u64]);
+    /// Computes some rows of accumulators from the rows of the padded map that they need.
+    fn accumulate(&self, layout: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]);
 }
 
 /// A binary convolution (or dense layer: kernel as large as the map), with its weights packed for one
@@ -114,31 +114,41 @@ impl BinaryConv {
         self.kernel.packed_bytes()
     }
 
-    /// Words of scratch memory that [`BinaryConv::prepare`] fills.
-    pub fn scratch_len(&self) -> usize {
-        self.kernel.scratch_len()
+    /// Words that a row of the padded map takes in the private layout of the kernel.
+    pub fn row_len(&self) -> usize {
+        self.kernel.row_len()
     }
 
-    /// Brings a map of bits into the private layout of the kernel: once per image, before
-    /// [`BinaryConv::accumulate`]. Every word that is read later is written.
-    ///
-    /// # Panics
-    /// If `input` is not one map, or `scratch` is shorter than [`BinaryConv::scratch_len`].
-    pub fn prepare(&self, input: &[u64], scratch: &mut [u64]) {
-        self.check_input(input);
-        assert!(scratch.len() >= self.scratch_len(), "scratch words of the kernel");
-        self.kernel.prepare(input, &mut scratch[..self.scratch_len()]);
+    /// The rows of the padded map that some rows of the output need.
+    pub fn rows_read(&self, rows: Range<usize>) -> Range<usize> {
+        self.geometry.padded_rows_read(rows)
     }
 
-    /// Computes the accumulators of some rows of the output, `[rows][out_width][out_channels]`, from
-    /// what [`BinaryConv::prepare`] wrote.
+    /// Brings some rows of the padded map into the private layout of the kernel, for
+    /// [`BinaryConv::accumulate`]. `input` is the whole map of bits, without padding; every word of
+    /// `layout`, [`BinaryConv::row_len`] for each row, is written.
     ///
     /// # Panics
     /// If a length does not fit or there are no such rows.
-    pub fn accumulate(&self, scratch: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    pub fn fill_rows(&self, input: &[u64], rows: Range<usize>, layout: &mut [u64]) {
+        self.check_input(input);
+        let height = self.geometry.padded_input()[0];
+        assert!(rows.start <= rows.end && rows.end <= height, "rows of the padded map");
+        assert_eq!(layout.len(), rows.len() * self.row_len(), "words of the layout");
+        self.kernel.fill_rows(input, rows, layout);
+    }
+
+    /// Computes the accumulators of some rows of the output, `[rows][out_width][out_channels]`, from
+    /// what [`BinaryConv::fill_rows`] wrote: at least the rows [`BinaryConv::rows_read`].
+    ///
+    /// # Panics
+    /// If a length does not fit, there are no such rows, or one that is needed is missing.
+    pub fn accumulate(&self, layout: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         self.check_rows(&rows, self.geometry.out_channels, out);
-        assert!(scratch.len() >= self.scratch_len(), "scratch words of the kernel");
-        self.kernel.accumulate(&scratch[..self.scratch_len()], rows, out);
+        let read = self.rows_read(rows.clone());
+        let held = layout.first..layout.first + layout.values.len() / self.row_len();
+        assert!(read.is_empty() || held.start <= read.start && read.end <= held.end, "rows read");
+        self.kernel.accumulate(layout, rows, out);
     }
 
     /// Computes `S = sum of s_x` (`s_x = ±1`) over the taps inside the map, for each pixel of some rows

@@ -9,7 +9,7 @@ mod panels;
 mod reference;
 mod tiles;
 
-use crate::{ConvGeometry, GeometryError, Isa, aligned::AlignedFloats};
+use crate::{ConvGeometry, GeometryError, Isa, MapRows, aligned::AlignedFloats};
 use panels::Panels;
 use std::ops::Range;
 
@@ -58,8 +58,8 @@ pub struct FloatConv {
     geometry: ConvGeometry,
     /// Height and width of the output.
     output: [usize; 2],
-    /// Height and width of the input with its padding.
-    padded: [usize; 2],
+    /// Width of the input with its padding.
+    padded_width: usize,
     kernel: Kernel,
 }
 
@@ -99,10 +99,9 @@ impl FloatConv {
                 Kernel::Reference(plain)
             }
         };
-        let [top, left, bottom, right] = geometry.pads;
         Ok(Self {
             output: geometry.output(),
-            padded: [geometry.input[0] + top + bottom, geometry.input[1] + left + right],
+            padded_width: geometry.padded_input()[1],
             geometry,
             kernel,
         })
@@ -130,48 +129,59 @@ impl FloatConv {
         size_of_val(weights)
     }
 
-    /// Floats of scratch that [`prepare`](Self::prepare) fills; 0 without padding, when the input is
-    /// read in place.
-    pub fn scratch_len(&self) -> usize {
-        if self.geometry.pads == [0; 4] { 0 } else { self.source_len() }
+    /// Whether the layer has no padding, so that the input is read in place.
+    pub fn reads_in_place(&self) -> bool {
+        self.geometry.pads == [0; 4]
     }
 
-    /// Floats of the map that [`accumulate`](Self::accumulate) reads.
-    fn source_len(&self) -> usize {
-        self.padded[0] * self.padded[1] * self.geometry.in_channels
+    /// Floats of a row of the padded map.
+    pub fn row_len(&self) -> usize {
+        self.padded_width * self.geometry.in_channels
     }
 
-    /// Copies the input `[height, width, in_channels]` into the scratch and surrounds it with +0. Does
-    /// nothing where [`scratch_len`](Self::scratch_len) is 0.
+    /// The rows of the padded map that some rows of the output need.
+    pub fn rows_read(&self, rows: Range<usize>) -> Range<usize> {
+        self.geometry.padded_rows_read(rows)
+    }
+
+    /// Copies some rows of the padded map, `[rows][padded width][in_channels]`: those of the input
+    /// `[height, width, in_channels]` with +0 around.
     ///
     /// # Panics
-    /// If a slice has another length than the layer asks for.
-    pub fn prepare(&self, input: &[f32], scratch: &mut [f32]) {
-        let [height, width] = self.geometry.input;
-        let channels = self.geometry.in_channels;
-        assert_eq!(input.len(), height * width * channels, "input map");
-        assert_eq!(scratch.len(), self.scratch_len(), "scratch");
-        if !scratch.is_empty() {
-            crate::gather::pad_map(
-                input,
-                [height, width],
-                channels,
-                self.geometry.pads,
-                0.0,
-                scratch,
-            );
+    /// If a slice has another length than the layer asks for, or a row is outside.
+    pub fn fill_rows(&self, input: &[f32], rows: Range<usize>, padded: &mut [f32]) {
+        let ConvGeometry { input: [height, width], in_channels, pads: [top, left, ..], .. } =
+            self.geometry;
+        assert_eq!(input.len(), height * width * in_channels, "input map");
+        assert!(rows.start <= rows.end && rows.end <= self.geometry.padded_input()[0], "rows");
+        assert_eq!(padded.len(), rows.len() * self.row_len(), "padded rows");
+        let len = width * in_channels;
+        for (row, padded) in rows.zip(padded.chunks_exact_mut(self.row_len())) {
+            let row = row.wrapping_sub(top);
+            if row >= height {
+                padded.fill(0.0);
+                continue;
+            }
+            let (before, rest) = padded.split_at_mut(left * in_channels);
+            let (inside, after) = rest.split_at_mut(len);
+            before.fill(0.0);
+            inside.copy_from_slice(&input[row * len..][..len]);
+            after.fill(0.0);
         }
     }
 
     /// Computes the sums of some output rows.
     ///
-    /// `source` is the scratch that [`prepare`](Self::prepare) filled, or the input where
-    /// [`scratch_len`](Self::scratch_len) is 0; `out` is `[rows][out_width][out_channels]`.
+    /// `source` are rows that [`fill_rows`](Self::fill_rows) filled, or those of the input where it is
+    /// [read in place](Self::reads_in_place): at least the ones that are
+    /// [needed](Self::rows_read). `out` is `[rows][out_width][out_channels]`.
     ///
     /// # Panics
-    /// If a slice has another length than the layer asks for, or a row is outside.
-    pub fn accumulate(&self, source: &[f32], rows: Range<usize>, out: &mut [f32]) {
-        assert_eq!(source.len(), self.source_len(), "padded input map");
+    /// If a slice has another length than the layer asks for, or a row is missing or outside.
+    pub fn accumulate(&self, source: MapRows<'_, f32>, rows: Range<usize>, out: &mut [f32]) {
+        let read = self.rows_read(rows.clone());
+        let held = source.first..source.first + source.values.len() / self.row_len();
+        assert!(read.is_empty() || held.start <= read.start && read.end <= held.end, "rows read");
         assert!(rows.start <= rows.end && rows.end <= self.output[0], "output rows");
         assert_eq!(
             out.len(),
@@ -181,7 +191,7 @@ impl FloatConv {
         match &self.kernel {
             Kernel::Reference(weights) => reference::accumulate(
                 &self.geometry,
-                self.padded[1],
+                self.padded_width,
                 weights.as_slice(),
                 source,
                 rows,
@@ -262,16 +272,23 @@ mod tests {
         input: &[f32],
     ) -> Vec<f32> {
         let conv = FloatConv::new(isa, geometry.clone(), weights).unwrap();
-        let mut scratch = vec![f32::NAN; conv.scratch_len()];
-        conv.prepare(input, &mut scratch);
-        let source = if scratch.is_empty() { input } else { &scratch };
         let [height, width] = geometry.output();
         let row = width * geometry.out_channels;
         let mut out = vec![f32::NAN; height * row];
         let middle = height / 2;
         let (top, bottom) = out.split_at_mut(middle * row);
-        conv.accumulate(source, middle..height, bottom);
-        conv.accumulate(source, 0..middle, top);
+        for (rows, out) in [(middle..height, bottom), (0..middle, top)] {
+            // No more rows of the input than needed.
+            let read = conv.rows_read(rows.clone());
+            let mut padded = vec![f32::NAN; read.len() * conv.row_len()];
+            conv.fill_rows(input, read.clone(), &mut padded);
+            conv.accumulate(MapRows { values: &padded, first: read.start }, rows.clone(), out);
+            if conv.reads_in_place() {
+                let mut again = vec![f32::NAN; out.len()];
+                conv.accumulate(MapRows::whole(input), rows, &mut again);
+                assert!(same(out, &again));
+            }
+        }
         out
     }
 

@@ -1,5 +1,6 @@
 //! Shapes of convolutions and pools, checked once so that kernels need not.
 
+use std::ops::Range;
 use thiserror::Error;
 
 /// 64-bit words that the bits of one pixel take.
@@ -117,6 +118,21 @@ impl ConvGeometry {
     pub fn output(&self) -> [usize; 2] {
         window_output(self.input, self.kernel, self.stride, self.dilation, self.pads)
             .expect("validated geometry")
+    }
+
+    /// Height and width of the input map with its padding.
+    pub fn padded_input(&self) -> [usize; 2] {
+        let ([height, width], [top, left, bottom, right]) = (self.input, self.pads);
+        [height + top + bottom, width + left + right]
+    }
+
+    /// The rows of the padded input map in the windows of some rows of the output.
+    pub fn padded_rows_read(&self, rows: Range<usize>) -> Range<usize> {
+        if rows.is_empty() {
+            return 0..0;
+        }
+        let last = (rows.end - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0];
+        rows.start * self.stride[0]..last + 1
     }
 
     /// Taps of a full window times input channels of a group: the number of products in one sum.

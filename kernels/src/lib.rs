@@ -20,6 +20,7 @@ mod float_environment;
 mod gather;
 mod geometry;
 mod isa;
+mod map_rows;
 mod numbers;
 mod pool;
 mod pool_bits;
@@ -42,6 +43,7 @@ pub use geometry::{
     Alphabet, ConvGeometry, GeometryError, PadValue, PoolGeometry, words_per_pixel,
 };
 pub use isa::{Isa, IsaError};
+pub use map_rows::MapRows;
 pub use numbers::{MapValues, concat_channels, i32_to_f32, i32_to_i16};
 pub use pool::{AveragePool, MaxPool};
 pub use pool_bits::{MaxPoolBits, concat_bits};

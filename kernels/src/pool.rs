@@ -2,7 +2,7 @@
 
 mod vectors;
 
-use crate::{GeometryError, Isa, PoolGeometry};
+use crate::{GeometryError, Isa, MapRows, PoolGeometry};
 use std::ops::Range;
 
 /// Maximum over windows.
@@ -35,24 +35,29 @@ impl MaxPool {
         &self.windows.geometry
     }
 
-    /// Computes some output rows: `input` is `[height, width, channels]`, `out` is
-    /// `[rows][out_width][channels]`.
+    /// The rows of the input that some rows of the output need.
+    pub fn rows_read(&self, rows: Range<usize>) -> Range<usize> {
+        self.windows.rows_read(rows)
+    }
+
+    /// Computes some output rows: `input` holds rows of `[width, channels]`, at least the ones that
+    /// are [needed](Self::rows_read), `out` is `[rows][out_width][channels]`.
     ///
     /// # Panics
-    /// If a slice has another length than the layer asks for, or a row is outside.
-    pub fn run(&self, input: &[f32], rows: Range<usize>, out: &mut [f32]) {
+    /// If a slice has another length than the layer asks for, or a row is missing or outside.
+    pub fn run(&self, input: MapRows<'_, f32>, rows: Range<usize>, out: &mut [f32]) {
         self.windows.check(input, &rows, out);
         match self.windows.isa {
-            Isa::Scalar => self.windows.each(rows, out, |taps, out| {
+            Isa::Scalar => self.windows.each(input.first, rows, out, |taps, out| {
                 out.fill(f32::NEG_INFINITY);
                 taps.for_each(|at| {
-                    for (most, &x) in out.iter_mut().zip(&input[at..]) {
+                    for (most, &x) in out.iter_mut().zip(&input.values[at..]) {
                         *most = if x > *most { x } else { *most };
                     }
                 });
             }),
             // SAFETY: `new` has made sure that the processor has the instruction set, `check` that the
-            // slices have the lengths of the geometry.
+            // slices hold the rows.
             isa => unsafe { vectors::maximum_on(isa, &self.windows, input, rows, out) },
         }
     }
@@ -77,20 +82,25 @@ impl AveragePool {
         &self.windows.geometry
     }
 
-    /// Computes some output rows: `input` is `[height, width, channels]`, `out` is
-    /// `[rows][out_width][channels]`.
+    /// The rows of the input that some rows of the output need.
+    pub fn rows_read(&self, rows: Range<usize>) -> Range<usize> {
+        self.windows.rows_read(rows)
+    }
+
+    /// Computes some output rows: `input` holds rows of `[width, channels]`, at least the ones that
+    /// are [needed](Self::rows_read), `out` is `[rows][out_width][channels]`.
     ///
     /// # Panics
-    /// If a slice has another length than the layer asks for, or a row is outside.
-    pub fn run(&self, input: &[f32], rows: Range<usize>, out: &mut [f32]) {
+    /// If a slice has another length than the layer asks for, or a row is missing or outside.
+    pub fn run(&self, input: MapRows<'_, f32>, rows: Range<usize>, out: &mut [f32]) {
         self.windows.check(input, &rows, out);
         let [height, width] = self.windows.geometry.kernel;
         let divisor = self.count_include_pad.then_some(height * width);
         match self.windows.isa {
-            Isa::Scalar => self.windows.each(rows, out, |taps, out| {
+            Isa::Scalar => self.windows.each(input.first, rows, out, |taps, out| {
                 out.fill(0.0);
                 taps.for_each(|at| {
-                    for (sum, x) in out.iter_mut().zip(&input[at..]) {
+                    for (sum, x) in out.iter_mut().zip(&input.values[at..]) {
                         *sum += x;
                     }
                 });
@@ -98,7 +108,7 @@ impl AveragePool {
                 out.iter_mut().for_each(|sum| *sum /= divisor);
             }),
             // SAFETY: `new` has made sure that the processor has the instruction set, `check` that the
-            // slices have the lengths of the geometry.
+            // slices hold the rows.
             isa => unsafe { vectors::mean_on(isa, &self.windows, divisor, input, rows, out) },
         }
     }
@@ -153,30 +163,51 @@ impl Windows {
         Ok(Self { isa, geometry, output, spans })
     }
 
-    fn check(&self, input: &[f32], rows: &Range<usize>, out: &[f32]) {
-        let PoolGeometry { channels, input: [height, width], .. } = self.geometry;
-        assert_eq!(input.len(), height * width * channels, "input map");
+    /// The rows of the input that are bounded by taps in the windows of some rows of the output. A
+    /// window whose taps are all padding has none.
+    fn rows_read(&self, rows: Range<usize>) -> Range<usize> {
+        rows.map(|row| self.spans[0][row])
+            .filter(|&(_, taps)| taps > 0)
+            .map(|(first, taps)| first..first + (taps - 1) * self.geometry.dilation[0] + 1)
+            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+            .unwrap_or(0..0)
+    }
+
+    fn check(&self, input: MapRows<'_, f32>, rows: &Range<usize>, out: &[f32]) {
+        let PoolGeometry { channels, input: [_, width], .. } = self.geometry;
+        let read = self.rows_read(rows.clone());
+        let held = input.first..input.first + input.values.len() / (width * channels);
+        assert!(read.is_empty() || held.start <= read.start && read.end <= held.end, "rows read");
         assert!(rows.start <= rows.end && rows.end <= self.output[0], "output rows");
         assert_eq!(out.len(), rows.len() * self.output[1] * channels, "output rows");
     }
 
-    /// Calls `visit` with the taps and the output of each window of some rows.
+    /// Calls `visit` with the taps, in an input that begins at row `first`, and the output of each
+    /// window of some rows.
     #[inline(always)]
-    fn each(&self, rows: Range<usize>, out: &mut [f32], mut visit: impl FnMut(Taps, &mut [f32])) {
+    fn each(
+        &self,
+        first: usize,
+        rows: Range<usize>,
+        out: &mut [f32],
+        mut visit: impl FnMut(Taps, &mut [f32]),
+    ) {
         let channels = self.geometry.channels;
         for (y, row) in rows.zip(out.chunks_exact_mut(self.output[1] * channels)) {
             for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
-                visit(self.taps(y, x), pixel);
+                visit(self.taps(first, y, x), pixel);
             }
         }
     }
 
-    /// The taps in the map of the window at an output row and column.
-    fn taps(&self, y: usize, x: usize) -> Taps {
+    /// The taps in the map of the window at an output row and column, where the input begins at row
+    /// `first`.
+    fn taps(&self, first: usize, y: usize, x: usize) -> Taps {
         let PoolGeometry { channels, input: [_, width], dilation, .. } = self.geometry;
         let ((row, rows), (column, columns)) = (self.spans[0][y], self.spans[1][x]);
         Taps {
-            first: (row * width + column) * channels,
+            // A window without taps lies nowhere.
+            first: (row.saturating_sub(first) * width + column) * channels,
             count: [rows, columns],
             step: [dilation[0] * width * channels, dilation[1] * channels],
         }
@@ -202,6 +233,12 @@ fn span(geometry: &PoolGeometry, axis: usize, position: usize) -> (usize, usize)
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Some rows of a map and no others.
+    fn part<'a>(input: &'a [f32], rows: Range<usize>, geometry: &PoolGeometry) -> MapRows<'a, f32> {
+        let row = geometry.input[1] * geometry.channels;
+        MapRows { values: &input[rows.start * row..rows.end * row], first: rows.start }
+    }
 
     fn geometry() -> impl Strategy<Value = PoolGeometry> {
         let sizes = (prop_oneof![1..40_usize, 60..140_usize], 1..10_usize, 1..10_usize);
@@ -291,13 +328,17 @@ mod tests {
             for isa in Isa::available() {
                 let mut out = vec![f32::NAN; height * row];
                 let pool = MaxPool::new(isa, geometry.clone()).unwrap();
-                pool.run(&input, 0..middle, &mut out[..middle * row]);
-                pool.run(&input, middle..height, &mut out[middle * row..]);
+                for rows in [0..middle, middle..height] {
+                    let out = &mut out[rows.start * row..rows.end * row];
+                    pool.run(part(&input, pool.rows_read(rows.clone()), &geometry), rows, out);
+                }
                 assert_same(&out, &maxima, isa.name());
                 out.fill(f32::NAN);
                 let pool = AveragePool::new(isa, geometry.clone(), count_include_pad).unwrap();
-                pool.run(&input, 0..middle, &mut out[..middle * row]);
-                pool.run(&input, middle..height, &mut out[middle * row..]);
+                for rows in [0..middle, middle..height] {
+                    let out = &mut out[rows.start * row..rows.end * row];
+                    pool.run(part(&input, pool.rows_read(rows.clone()), &geometry), rows, out);
+                }
                 assert_same(&out, &means, isa.name());
             }
         }

@@ -5,7 +5,6 @@
 //! slices, and nothing is copied.
 
 use std::mem;
-use std::ops::Range;
 
 use bnn_kernels::{MapValues, OutputSlice};
 
@@ -48,8 +47,8 @@ impl Located {
 struct Cut {
     start: usize,
     words: usize,
-    /// Which of the writes lies there; absent: the scratch memory.
-    write: Option<usize>,
+    /// Which of the writes lies there.
+    write: usize,
 }
 
 /// A buffer to read, relative to the parts that the arena is split into.
@@ -79,7 +78,6 @@ pub(crate) struct Slices<'a> {
     pub(crate) reads: Reads<'a>,
     /// In the order of the writes.
     pub(crate) writes: Few<OutputSlice<'a>>,
-    pub(crate) scratch: &'a mut [u64],
 }
 
 /// What a step may read.
@@ -91,26 +89,18 @@ pub(crate) struct Reads<'a> {
 }
 
 impl Binding {
-    /// `scratch` is the private memory of the step in the arena. Blocks in the arena must not
-    /// overlap, with the exception of reads among themselves.
-    pub(crate) fn new(
-        reads: &[Located],
-        writes: Vec<Located>,
-        scratch: Option<Range<usize>>,
-    ) -> Self {
+    /// Blocks in the arena must not overlap, with the exception of reads among themselves.
+    pub(crate) fn new(reads: &[Located], writes: Vec<Located>) -> Self {
         let mut cuts = Vec::new();
         let mut outputs = Vec::new();
         for (index, located) in writes.iter().enumerate() {
             match located.place {
                 Place::Arena(start) => {
-                    cuts.push(Cut { start, words: located.words(), write: Some(index) });
+                    cuts.push(Cut { start, words: located.words(), write: index });
                 }
                 Place::Output(port) => outputs.push((port, index)),
                 Place::Input(_) => unreachable!("inputs of the network are written by no step"),
             }
-        }
-        if let Some(range) = scratch {
-            cuts.push(Cut { start: range.start, words: range.len(), write: None });
         }
         cuts.sort_by_key(|cut| (cut.start, cut.words));
         outputs.sort_unstable();
@@ -143,7 +133,6 @@ impl Binding {
         let nothing = || OutputSlice::F32(&mut []);
         let mut writes: Few<OutputSlice<'a>> =
             Few::collect(self.writes.iter().map(|_| nothing()), nothing);
-        let mut scratch: &mut [u64] = &mut [];
         let (mut rest, mut at) = (arena, 0);
         let gaps = Few::collect(
             (0..self.cuts.len() + 1).map(|index| {
@@ -153,21 +142,16 @@ impl Binding {
                 let (gap, tail) = mem::take(&mut rest).split_at_mut(cut.start - at);
                 let (words, tail) = tail.split_at_mut(cut.words);
                 (rest, at) = (tail, cut.start + cut.words);
-                match cut.write {
-                    None => scratch = words,
-                    Some(write) => {
-                        let len = self.writes[write].len;
-                        writes[write] = match self.writes[write].kind {
-                            BufferKind::F32 => {
-                                OutputSlice::F32(&mut bytemuck::cast_slice_mut(words)[..len])
-                            }
-                            BufferKind::I16 => {
-                                OutputSlice::I16(&mut bytemuck::cast_slice_mut(words)[..len])
-                            }
-                            BufferKind::Bits => OutputSlice::Bits(words),
-                        };
+                let Located { kind, len, .. } = self.writes[cut.write];
+                writes[cut.write] = match kind {
+                    BufferKind::F32 => {
+                        OutputSlice::F32(&mut bytemuck::cast_slice_mut(words)[..len])
                     }
-                }
+                    BufferKind::I16 => {
+                        OutputSlice::I16(&mut bytemuck::cast_slice_mut(words)[..len])
+                    }
+                    BufferKind::Bits => OutputSlice::Bits(words),
+                };
                 &*gap
             }),
             || &[],
@@ -180,7 +164,7 @@ impl Binding {
                 }
             }
         }
-        Slices { reads: Reads { sources: &self.reads, gaps, inputs }, writes, scratch }
+        Slices { reads: Reads { sources: &self.reads, gaps, inputs }, writes }
     }
 }
 
@@ -242,7 +226,6 @@ mod tests {
                 located(Place::Arena(8), BufferKind::F32, 15),
                 located(Place::Arena(44), BufferKind::I16, 13),
             ],
-            Some(32..40),
         );
         let mut arena: Vec<u64> = (0..48).collect();
         let inputs: [&[f32]; 2] = [&[9.0], &[1.0, 2.0]];
@@ -257,7 +240,6 @@ mod tests {
         assert_eq!(slices.reads.i16(4), [4, 0, 0, 0, 5]);
         assert_eq!(slices.reads.values(4), MapValues::I16(&[4, 0, 0, 0, 5]));
         assert_eq!(slices.reads.values(1), MapValues::F32(&[1.0, 2.0]));
-        assert_eq!(slices.scratch, [32, 33, 34, 35, 36, 37, 38, 39]);
         let lens: Vec<_> = slices
             .writes
             .iter_mut()
@@ -279,6 +261,7 @@ mod tests {
         assert_eq!(lens, [8, 3, 15, 13]);
         assert_eq!(output, [0.5; 3]);
         assert_eq!(arena[24..32], [7; 8]);
+        assert_eq!(arena[32..40], [32, 33, 34, 35, 36, 37, 38, 39], "nobody writes between");
         assert_eq!(arena[16], 16, "an odd number of floats ends within its last word");
         assert_eq!(arena[44..], [u64::MAX, u64::MAX, u64::MAX, 0xffff]);
     }

@@ -1,7 +1,5 @@
 //! A program made ready for one instruction set: packed kernels and a memory plan.
 
-use std::ops::Range;
-
 use bnn_kernels::Isa;
 
 use super::{
@@ -12,7 +10,16 @@ use super::{
     memory::{self, Block},
     prepare::{self, Work, buffer_bytes, buffer_len},
 };
-use crate::program::{BufferId, Program};
+use crate::program::{BufferId, BufferKind, Program};
+
+/// Which steps are carried out together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Joining {
+    /// A map that only the next step reads, window by window, exists only a few rows at a time.
+    Windows,
+    /// Each step by itself, so that all maps can be looked at.
+    None,
+}
 
 /// A step with its kernels and the places of its buffers.
 #[derive(Debug)]
@@ -53,35 +60,44 @@ impl Engine {
     ///
     /// # Errors
     /// [`RunError::Step`] if a kernel refuses a step, [`RunError::TooLarge`] if sizes overflow.
-    pub(crate) fn new(program: &Program, isa: Isa) -> Result<Self, RunError> {
-        let accesses: Vec<Access> = program.steps.iter().map(|s| Access::of(&s.kind)).collect();
-        let mut works = Vec::with_capacity(program.steps.len());
-        let mut infos = Vec::with_capacity(program.steps.len());
-        for (step, access) in program.steps.iter().zip(&accesses) {
-            let (work, mut info) = prepare::prepare(program, step, isa)?;
+    pub(crate) fn new(program: &Program, isa: Isa, joining: Joining) -> Result<Self, RunError> {
+        let mut planned: Vec<Planned> = Vec::with_capacity(program.steps.len());
+        let readers = readers(program);
+        for step in &program.steps {
+            let (work, info) = prepare::prepare(program, step, isa)?;
+            let mut next = Planned { work, info, access: Access::of(&step.kind) };
+            if joining == Joining::Windows
+                && let Some(last) = planned.pop()
+            {
+                match next.after(last, program, &readers)? {
+                    Ok(joined) => next = joined,
+                    Err((last, separate)) => {
+                        planned.push(last);
+                        next = separate;
+                    }
+                }
+            }
+            planned.push(next);
+        }
+        let accesses: Vec<&Access> = planned.iter().map(|step| &step.access).collect();
+        let layout = Layout::new(program, &accesses)?;
+        let mut temporary_words = 0;
+        let mut infos = Vec::with_capacity(planned.len());
+        let mut steps = Vec::with_capacity(planned.len());
+        for Planned { work, mut info, access } in planned {
+            let words = work.temporary_words();
+            temporary_words = temporary_words.max(words);
             info.read_bytes = total_bytes(program, &access.reads)?;
             info.written_bytes = total_bytes(program, &access.writes)?;
-            info.scratch_bytes = work.scratch_words().saturating_mul(8);
-            works.push(work);
+            info.temporary_bytes = words.saturating_mul(8);
+            let located = |ids: &[BufferId]| -> Vec<Located> {
+                ids.iter().map(|id| layout.buffers[id.index()]).collect()
+            };
+            let binding = Binding::new(&located(&access.reads), located(&access.writes));
+            let worth_splitting = rough_cost(&info) >= WORTH_SPLITTING;
+            steps.push(PreparedStep { work, binding, worth_splitting });
             infos.push(info);
         }
-
-        let layout = Layout::new(program, &accesses, &works)?;
-        let temporary_words = works.iter().map(Work::temporary_words).max().unwrap_or(0);
-        let steps = works
-            .into_iter()
-            .zip(&accesses)
-            .zip(layout.scratch)
-            .zip(&infos)
-            .map(|(((work, access), scratch), info)| {
-                let located = |ids: &[BufferId]| -> Vec<Located> {
-                    ids.iter().map(|id| layout.buffers[id.index()]).collect()
-                };
-                let binding =
-                    Binding::new(&located(&access.reads), located(&access.writes), scratch);
-                PreparedStep { work, binding, worth_splitting: rough_cost(info) >= WORTH_SPLITTING }
-            })
-            .collect();
         Ok(Self {
             isa,
             steps,
@@ -101,6 +117,77 @@ impl Engine {
     }
 }
 
+/// A step before buffers have their places.
+struct Planned {
+    work: Work,
+    info: StepInfo,
+    access: Access,
+}
+
+impl Planned {
+    /// This step joined to the one before it, or both back.
+    fn after(
+        self,
+        last: Self,
+        program: &Program,
+        readers: &[usize],
+    ) -> Result<Result<Self, (Self, Self)>, RunError> {
+        let between = match (&last.access.writes[..], &self.access.reads[..]) {
+            ([written], [read, operands @ ..]) if written == read && !operands.contains(read) => {
+                *written
+            }
+            _ => return Ok(Err((last, self))),
+        };
+        let buffer = program.buffer(between);
+        let is_output = program.outputs.iter().any(|port| port.buffer == between);
+        let same = last.info.output == [buffer.height, buffer.width, buffer.channels];
+        if buffer.kind != BufferKind::F32
+            || is_output
+            || readers[between.index()] != 1
+            || !same
+            || !matches!((&last.work, &self.work), (Work::Rows(_), Work::Rows(_)))
+        {
+            return Ok(Err((last, self)));
+        }
+        let (Work::Rows(feeder), Work::Rows(step)) = (last.work, self.work) else {
+            unreachable!("just looked at")
+        };
+        Ok(match step.fed_by(*feeder, last.access.reads.len())? {
+            Ok(joined) => {
+                let mut info = self.info;
+                info.name = format!("{} + {}", last.info.name, info.name);
+                info.macs = info.macs.saturating_add(last.info.macs);
+                info.weight_bytes = info.weight_bytes.saturating_add(last.info.weight_bytes);
+                if last.info.macs > 0 {
+                    (info.kind, info.kernel) = (last.info.kind, last.info.kernel);
+                }
+                let mut access = last.access;
+                access.reads.extend(&self.access.reads[1..]);
+                access.writes = self.access.writes;
+                Ok(Self { work: Work::Rows(Box::new(joined)), info, access })
+            }
+            Err((step, feeder)) => Err((
+                Self { work: Work::Rows(Box::new(feeder)), ..last },
+                Self { work: Work::Rows(Box::new(step)), ..self },
+            )),
+        })
+    }
+}
+
+/// For each buffer, how many steps read it.
+fn readers(program: &Program) -> Vec<usize> {
+    let mut readers = vec![0; program.buffers.len()];
+    for step in &program.steps {
+        let mut reads = Access::of(&step.kind).reads;
+        reads.sort_unstable();
+        reads.dedup();
+        for id in reads {
+            readers[id.index()] += 1;
+        }
+    }
+    readers
+}
+
 /// Bytes of some buffers, each counted once.
 fn total_bytes(program: &Program, ids: &[BufferId]) -> Result<usize, RunError> {
     let mut ids = ids.to_vec();
@@ -114,14 +201,12 @@ fn total_bytes(program: &Program, ids: &[BufferId]) -> Result<usize, RunError> {
 struct Layout {
     /// By buffer.
     buffers: Vec<Located>,
-    /// By step: words of the arena that the kernel has for itself.
-    scratch: Vec<Option<Range<usize>>>,
     arena_words: usize,
     live_words: usize,
 }
 
 impl Layout {
-    fn new(program: &Program, accesses: &[Access], works: &[Work]) -> Result<Self, RunError> {
+    fn new(program: &Program, accesses: &[&Access]) -> Result<Self, RunError> {
         let mut buffers = program
             .buffers
             .iter()
@@ -155,25 +240,11 @@ impl Layout {
                 blocks.push(Block::new(located.words(), first, last)?);
             }
         }
-        let mut of_step = Vec::new();
-        for (step, work) in works.iter().enumerate() {
-            let words = work.scratch_words();
-            if words > 0 {
-                of_step.push(step);
-                blocks.push(Block::new(words, step, step)?);
-            }
-        }
-
         let placement = memory::place(&blocks)?;
-        let (buffer_offsets, scratch_offsets) = placement.offsets.split_at(of_buffer.len());
-        for (index, &offset) in of_buffer.into_iter().zip(buffer_offsets) {
+        for (index, &offset) in of_buffer.into_iter().zip(&placement.offsets) {
             buffers[index].place = Place::Arena(offset);
         }
-        let mut scratch = vec![None; works.len()];
-        for (step, &offset) in of_step.into_iter().zip(scratch_offsets) {
-            scratch[step] = Some(offset..offset + works[step].scratch_words());
-        }
-        Ok(Self { buffers, scratch, arena_words: placement.total, live_words: placement.peak })
+        Ok(Self { buffers, arena_words: placement.total, live_words: placement.peak })
     }
 }
 
@@ -191,14 +262,9 @@ mod tests {
             let program = generate::program(seed, steps);
             program.validate().unwrap();
             let accesses: Vec<_> = program.steps.iter().map(|s| Access::of(&s.kind)).collect();
-            let works: Vec<_> = program
-                .steps
-                .iter()
-                .map(|step| prepare::prepare(&program, step, Isa::Scalar).unwrap().0)
-                .collect();
-            let layout = Layout::new(&program, &accesses, &works).unwrap();
+            let layout = Layout::new(&program, &accesses.iter().collect::<Vec<_>>()).unwrap();
             for step in 0..program.steps.len() {
-                let mut live: Vec<Range<usize>> = layout.scratch[step].iter().cloned().collect();
+                let mut live = Vec::new();
                 for (index, located) in layout.buffers.iter().enumerate() {
                     let touches = |access: &Access| {
                         access.reads.iter().chain(&access.writes).any(|id| id.index() == index)

@@ -110,16 +110,15 @@ impl Engine {
         outputs: &mut [&mut [f32]],
         temporary: &mut [Arena],
     ) {
-        let Slices { reads, mut writes, scratch } = step.binding.slices(arena, inputs, outputs);
+        let Slices { reads, mut writes } = step.binding.slices(arena, inputs, outputs);
         match &step.work {
             Work::Rows(rows) => {
-                rows.prepare(&reads, scratch);
                 let threads = if step.worth_splitting { temporary.len().min(rows.rows) } else { 1 };
                 if threads > 1 {
-                    split_rows(self.isa, rows, &reads, scratch, writes, &mut temporary[..threads]);
+                    split_rows(self.isa, rows, &reads, writes, &mut temporary[..threads]);
                 } else {
                     let temporary = temporary[0].words();
-                    rows.run(self.isa, &reads, scratch, 0..rows.rows, &mut writes, temporary);
+                    rows.run(self.isa, &reads, 0..rows.rows, &mut writes, temporary);
                 }
             }
             Work::Concat { channels, pixels } => {
@@ -152,7 +151,6 @@ fn split_rows(
     isa: Isa,
     step: &RowStep,
     reads: &Reads<'_>,
-    scratch: &[u64],
     mut writes: Few<OutputSlice<'_>>,
     temporary: &mut [Arena],
 ) {
@@ -172,7 +170,7 @@ fn split_rows(
             rest = others;
             scope.spawn(move |_| {
                 let _environment = DefaultFloatEnvironment::enter();
-                step.run(isa, reads, scratch, rows, &mut outputs, temporary.words());
+                step.run(isa, reads, rows, &mut outputs, temporary.words());
             });
         }
     });

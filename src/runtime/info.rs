@@ -3,7 +3,8 @@ use std::time::Duration;
 /// What a session does in one step, for people and tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepInfo {
-    /// Name of the layer in the original graph.
+    /// Name of the layer in the original graph; of two layers whose maps are computed window by window
+    /// together, `first + second`.
     pub name: String,
     /// Kind of the step, as in the file: `binary_conv`, `float_conv`, `elementwise` and so on.
     pub kind: &'static str,
@@ -19,8 +20,9 @@ pub struct StepInfo {
     pub read_bytes: usize,
     /// Bytes of feature maps that the step writes.
     pub written_bytes: usize,
-    /// Bytes of memory in the arena that the kernel has for itself during the step.
-    pub scratch_bytes: usize,
+    /// Bytes of memory outside the arena that each thread needs during the step: rows of the input in
+    /// the layout of the kernel, accumulators, values on their way through the epilogue.
+    pub temporary_bytes: usize,
 }
 
 /// Time that each step took.

@@ -27,6 +27,7 @@ mod memory;
 mod model;
 mod options;
 mod prepare;
+mod row_window;
 mod rows;
 mod session;
 mod trace;

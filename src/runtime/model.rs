@@ -9,7 +9,10 @@ use std::{
 
 use bnn_kernels::{DefaultFloatEnvironment, Isa};
 
-use super::{Prediction, RunError, Session, SessionOptions, engine::Engine};
+use super::{
+    Prediction, RunError, Session, SessionOptions,
+    engine::{Engine, Joining},
+};
 use crate::{
     Error, format,
     program::{Block, BlockError, Port, Preprocessing, Program},
@@ -41,7 +44,7 @@ struct Shared {
     program: Program,
     file_bytes: usize,
     /// Packed weights and memory plans of the instruction sets asked for so far.
-    engines: Mutex<BTreeMap<Isa, Arc<Engine>>>,
+    engines: Mutex<BTreeMap<(Isa, Joining), Arc<Engine>>>,
 }
 
 impl Model {
@@ -230,17 +233,18 @@ impl Model {
             Some(isa) => isa.require()?,
             None => Isa::best(),
         };
-        Session::new(self.clone(), self.engine(isa)?, options)
+        Session::new(self.clone(), self.engine(isa, Joining::Windows)?, options)
     }
 
-    fn engine(&self, isa: Isa) -> Result<Arc<Engine>, Error> {
+    /// The network made ready, now or before.
+    pub(super) fn engine(&self, isa: Isa, joining: Joining) -> Result<Arc<Engine>, Error> {
         // A panic while the lock was held cannot have left the map half changed.
         let mut engines = self.shared.engines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(engine) = engines.get(&isa) {
+        if let Some(engine) = engines.get(&(isa, joining)) {
             return Ok(Arc::clone(engine));
         }
-        let engine = Arc::new(Engine::new(self.program(), isa)?);
-        engines.insert(isa, Arc::clone(&engine));
+        let engine = Arc::new(Engine::new(self.program(), isa, joining)?);
+        engines.insert((isa, joining), Arc::clone(&engine));
         Ok(engine)
     }
 }

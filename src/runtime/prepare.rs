@@ -32,14 +32,6 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// Words of private memory in the arena.
-    pub(crate) fn scratch_words(&self) -> usize {
-        match self {
-            Self::Rows(step) => step.scratch_words(),
-            _ => 0,
-        }
-    }
-
     /// Words of temporary memory for each thread.
     pub(crate) fn temporary_words(&self) -> usize {
         match self {
@@ -105,7 +97,7 @@ impl Preparation<'_> {
             weight_bytes: 0,
             read_bytes: 0,
             written_bytes: 0,
-            scratch_bytes: 0,
+            temporary_bytes: 0,
         };
         let work = match &self.step.kind {
             StepKind::BinaryConv { conv, output } => {

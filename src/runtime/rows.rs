@@ -3,20 +3,28 @@
 //! A few rows of accumulators are computed, turned into floats and handed to the epilogue while they
 //! are in cache; then come the next rows. Rows do not depend on each other, so any split of them
 //! over chunks and threads gives the same bits.
+//!
+//! Of the private layout of the input that a convolution wants, only the rows exist that are being
+//! read ([`RowWindow`]). The same holds for the whole output of a step that only the next one reads,
+//! window by window: that step becomes the feeder of the other, and its map never leaves the cache.
 
 use std::ops::Range;
 
 use bnn_kernels::{
-    AffineBinary, AveragePool, BinaryConv, Epilogue, FloatConv, Isa, MapValues, MaxPool,
-    MaxPoolBits, OutputSlice, Reduction, SegmentBits, i32_to_f32, i32_to_i16, pack_i32,
-    reduce_channels, words_per_pixel,
+    AffineBinary, AveragePool, BinaryConv, ConvGeometry, Epilogue, FloatConv, Isa, MapRows,
+    MapValues, MaxPool, MaxPoolBits, OutputSlice, PoolGeometry, Reduction, SegmentBits, i32_to_f32,
+    i32_to_i16, pack_i32, reduce_channels, words_per_pixel,
 };
 
-use super::{RunError, binding::Reads, few::Few, memory::LINE};
+use super::{RunError, binding::Reads, few::Few, memory::LINE, row_window::RowWindow};
 
 /// Bytes of accumulators at a time: with as many bytes of floats, the operands and the outputs
 /// beside them, they stay within the first-level cache or just above it.
 const CHUNK_BYTES: usize = 16 << 10;
+
+/// Bytes of input rows that are kept, if no more are needed. The larger, the more rarely the rows that
+/// two chunks share are moved.
+const WINDOW_BYTES: usize = 24 << 10;
 
 /// Where the values of a row come from.
 #[derive(Debug)]
@@ -37,6 +45,41 @@ pub(crate) enum Producer {
     MaxPoolBits(MaxPoolBits),
     /// The bits of each input, side by side.
     Threshold(Vec<SegmentBits>),
+}
+
+impl Producer {
+    /// The rows of the input, with its padding where that is copied, that some rows of the output
+    /// need; none where a row of the output is no row of the map.
+    fn rows_read(&self, rows: Range<usize>) -> Range<usize> {
+        match self {
+            Self::BinaryConv { conv, .. } => conv.rows_read(rows),
+            Self::FloatConv(conv) => conv.rows_read(rows),
+            Self::MaxPool(pool) => pool.rows_read(rows),
+            Self::AveragePool(pool) => pool.rows_read(rows),
+            Self::Reduce { .. } | Self::Copy | Self::MaxPoolBits(_) | Self::Threshold(_) => 0..0,
+        }
+    }
+
+    /// The most rows of the input that this many neighbouring rows of the output can need.
+    fn most_rows_read(&self, rows: usize) -> usize {
+        let reach = |stride: [usize; 2], kernel: [usize; 2], dilation: [usize; 2]| {
+            rows.saturating_sub(1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1
+        };
+        let of_conv = |geometry: &ConvGeometry| {
+            reach(geometry.stride, geometry.kernel, geometry.dilation)
+                .min(geometry.padded_input()[0])
+        };
+        let of_pool = |geometry: &PoolGeometry| {
+            reach(geometry.stride, geometry.kernel, geometry.dilation).min(geometry.input[0])
+        };
+        match self {
+            Self::BinaryConv { conv, .. } => of_conv(conv.geometry()),
+            Self::FloatConv(conv) => of_conv(conv.geometry()),
+            Self::MaxPool(pool) => of_pool(pool.geometry()),
+            Self::AveragePool(pool) => of_pool(pool.geometry()),
+            Self::Reduce { .. } | Self::Copy | Self::MaxPoolBits(_) | Self::Threshold(_) => 0,
+        }
+    }
 }
 
 /// What becomes of the values of a row.
@@ -67,9 +110,27 @@ pub(crate) struct RowStep {
     pub(crate) channels: usize,
     /// Rows at a time.
     chunk: usize,
-    /// Words of temporary memory: accumulators, values, sums of the inputs.
-    temporary: [usize; 3],
+    /// Words of temporary memory.
+    temporary: Temporary,
+    /// The step whose output is the input.
+    feeder: Option<Box<RowStep>>,
+    /// Position among the reads of the first operand of the epilogue.
+    first_operand: usize,
 }
+
+/// Words of the parts of temporary memory. That of the feeder comes behind.
+#[derive(Debug, Clone, Copy)]
+struct Temporary {
+    /// Rows of the input.
+    window: usize,
+    accumulators: usize,
+    values: usize,
+    /// Sums of the inputs.
+    sums: usize,
+}
+
+/// How far a step and its feeder have come.
+type Windows = [RowWindow; 2];
 
 impl RowStep {
     /// # Errors
@@ -103,34 +164,84 @@ impl RowStep {
             _ => (0, 0),
         };
         let values = if matches!(consumer, Consumer::Epilogue { .. }) { row } else { 0 };
-        let temporary = [words(accumulators)?, words(values)?, words(sums)?];
-        Ok(Self { producer, consumer, rows, pixels, channels, chunk, temporary })
+        let temporary = Temporary {
+            window: 0,
+            accumulators: words(accumulators)?,
+            values: words(values)?,
+            sums: words(sums)?,
+        };
+        let mut step = Self {
+            producer,
+            consumer,
+            rows,
+            pixels,
+            channels,
+            chunk,
+            temporary,
+            feeder: None,
+            first_operand: 1,
+        };
+        let row_bytes = match &step.producer {
+            Producer::BinaryConv { conv, .. } => Some(conv.row_len().saturating_mul(8)),
+            Producer::FloatConv(conv) if !conv.reads_in_place() => {
+                Some(conv.row_len().saturating_mul(4))
+            }
+            _ => None,
+        };
+        if let Some(row_bytes) = row_bytes {
+            step.temporary.window = step.window_words(row_bytes)?;
+        }
+        Ok(step)
+    }
+
+    /// This step with another in front that computes its input, `reads` buffers being read there; or
+    /// both back, if they cannot be joined.
+    ///
+    /// # Errors
+    /// [`RunError::TooLarge`] if a row is longer than memory.
+    pub(crate) fn fed_by(
+        mut self,
+        feeder: Self,
+        reads: usize,
+    ) -> Result<Result<Self, (Self, Self)>, RunError> {
+        let reads_rows_in_place = match &self.producer {
+            Producer::MaxPool(_) | Producer::AveragePool(_) => true,
+            Producer::FloatConv(conv) => conv.reads_in_place(),
+            _ => false,
+        };
+        let has_rows = matches!(
+            feeder.producer,
+            Producer::BinaryConv { .. }
+                | Producer::FloatConv(_)
+                | Producer::MaxPool(_)
+                | Producer::AveragePool(_)
+        );
+        if !reads_rows_in_place || !has_rows || self.feeder.is_some() || feeder.feeder.is_some() {
+            return Ok(Err((self, feeder)));
+        }
+        let row_bytes = feeder.pixels.saturating_mul(feeder.channels).saturating_mul(4);
+        self.temporary.window = self.window_words(row_bytes)?;
+        self.first_operand = reads;
+        self.feeder = Some(Box::new(feeder));
+        Ok(Ok(self))
+    }
+
+    /// Words for the rows of the input that are kept, at least those that a chunk reads.
+    fn window_words(&self, row_bytes: usize) -> Result<usize, RunError> {
+        let needed = self.producer.most_rows_read(self.chunk);
+        let all = self.producer.most_rows_read(self.rows);
+        (WINDOW_BYTES / row_bytes.max(1))
+            .clamp(needed, all)
+            .checked_mul(row_bytes)
+            .and_then(|bytes| bytes.div_ceil(8).checked_next_multiple_of(LINE))
+            .ok_or(RunError::UNADDRESSABLE)
     }
 
     /// Words of temporary memory that each thread needs.
     pub(crate) fn temporary_words(&self) -> usize {
-        self.temporary.iter().fold(0, |sum: usize, &words| sum.saturating_add(words))
-    }
-
-    /// Words of private memory that the kernel fills once per image.
-    pub(crate) fn scratch_words(&self) -> usize {
-        match &self.producer {
-            Producer::BinaryConv { conv, .. } => conv.scratch_len(),
-            Producer::FloatConv(conv) => conv.scratch_len().div_ceil(2),
-            _ => 0,
-        }
-    }
-
-    /// Brings the input into the private layout of the kernel.
-    pub(crate) fn prepare(&self, reads: &Reads<'_>, scratch: &mut [u64]) {
-        match &self.producer {
-            Producer::BinaryConv { conv, .. } => conv.prepare(reads.bits(0), scratch),
-            Producer::FloatConv(conv) if conv.scratch_len() > 0 => {
-                let scratch = &mut bytemuck::cast_slice_mut(scratch)[..conv.scratch_len()];
-                conv.prepare(reads.f32(0), scratch);
-            }
-            _ => {}
-        }
+        let Temporary { window, accumulators, values, sums } = self.temporary;
+        let feeder = self.feeder.as_ref().map_or(0, |feeder| feeder.temporary_words());
+        [window, accumulators, values, sums, feeder].iter().fold(0, |sum, &n| n.saturating_add(sum))
     }
 
     /// Values or words that one row takes in an output.
@@ -147,7 +258,19 @@ impl RowStep {
         &self,
         isa: Isa,
         reads: &Reads<'_>,
-        scratch: &[u64],
+        rows: Range<usize>,
+        outputs: &mut [OutputSlice<'_>],
+        temporary: &mut [u64],
+    ) {
+        self.run_on(isa, reads, &mut Windows::default(), rows, outputs, temporary);
+    }
+
+    /// As [`RowStep::run`], from where the windows are.
+    fn run_on(
+        &self,
+        isa: Isa,
+        reads: &Reads<'_>,
+        windows: &mut [RowWindow],
         rows: Range<usize>,
         outputs: &mut [OutputSlice<'_>],
         temporary: &mut [u64],
@@ -161,7 +284,7 @@ impl RowStep {
                 part(output, within.start * len..within.end * len)
             });
             let mut parts: Few<OutputSlice<'_>> = Few::collect(parts, || OutputSlice::F32(&mut []));
-            self.run_chunk(isa, reads, scratch, chunk.clone(), &mut parts, temporary);
+            self.run_chunk(isa, reads, windows, chunk.clone(), &mut parts, temporary);
             start = chunk.end;
         }
     }
@@ -170,20 +293,55 @@ impl RowStep {
         &self,
         isa: Isa,
         reads: &Reads<'_>,
-        scratch: &[u64],
+        windows: &mut [RowWindow],
         rows: Range<usize>,
         outputs: &mut [OutputSlice<'_>],
         temporary: &mut [u64],
     ) {
-        let [accumulator_words, value_words, sum_words] = self.temporary;
-        let (accumulators, temporary) = temporary.split_at_mut(accumulator_words);
-        let (values, temporary) = temporary.split_at_mut(value_words);
-        let sums = &mut temporary[..sum_words];
+        let (window, temporary) = temporary.split_at_mut(self.temporary.window);
+        let (accumulators, temporary) = temporary.split_at_mut(self.temporary.accumulators);
+        let (values, temporary) = temporary.split_at_mut(self.temporary.values);
+        let (sums, temporary) = temporary.split_at_mut(self.temporary.sums);
 
+        let (covered, windows) = windows.split_first_mut().expect("a window for each step");
+        let read = self.producer.rows_read(rows.clone());
+        let mut source = MapRows { values: &[][..], first: 0 };
         let count = rows.len() * self.pixels * self.channels;
         let accumulators: &mut [i32] = bytemuck::cast_slice_mut(accumulators);
-        if let Producer::BinaryConv { conv, .. } = &self.producer {
-            conv.accumulate(scratch, rows.clone(), &mut accumulators[..count]);
+        match (&self.producer, &self.feeder) {
+            (_, Some(feeder)) => {
+                let (window, row_len) =
+                    (bytemuck::cast_slice_mut(window), feeder.pixels * feeder.channels);
+                let values = covered.cover(read, row_len, window, |rows, out| {
+                    let out = &mut [OutputSlice::F32(out)];
+                    feeder.run_on(isa, reads, windows, rows, out, temporary);
+                });
+                source = MapRows { values, first: covered.first() };
+            }
+            (Producer::BinaryConv { conv, .. }, None) => {
+                let input = reads.bits(0);
+                let values = covered.cover(read, conv.row_len(), window, |rows, layout| {
+                    conv.fill_rows(input, rows, layout);
+                });
+                let layout = MapRows { values, first: covered.first() };
+                conv.accumulate(layout, rows.clone(), &mut accumulators[..count]);
+            }
+            (Producer::FloatConv(conv), None) if !conv.reads_in_place() => {
+                let (input, window) = (reads.f32(0), bytemuck::cast_slice_mut(window));
+                let values = covered.cover(read, conv.row_len(), window, |rows, padded| {
+                    conv.fill_rows(input, rows, padded);
+                });
+                source = MapRows { values, first: covered.first() };
+            }
+            (
+                Producer::FloatConv(_)
+                | Producer::MaxPool(_)
+                | Producer::AveragePool(_)
+                | Producer::Reduce { .. }
+                | Producer::Copy,
+                None,
+            ) => source = MapRows::whole(reads.f32(0)),
+            (Producer::MaxPoolBits(_) | Producer::Threshold(_), None) => {}
         }
         match &self.consumer {
             Consumer::Threshold { thresholds, flip } => {
@@ -195,7 +353,7 @@ impl RowStep {
             }
             Consumer::Store => match outputs {
                 [OutputSlice::F32(output)] => {
-                    self.produce(isa, reads, scratch, rows, accumulators, sums, output);
+                    self.produce(isa, reads, source, rows, accumulators, sums, output);
                 }
                 [OutputSlice::I16(output)] => i32_to_i16(isa, &accumulators[..count], output),
                 [OutputSlice::Bits(output)] => match &self.producer {
@@ -209,10 +367,10 @@ impl RowStep {
             },
             Consumer::Epilogue { epilogue, broadcast } => {
                 let values = &mut bytemuck::cast_slice_mut::<u64, f32>(values)[..count];
-                self.produce(isa, reads, scratch, rows.clone(), accumulators, sums, values);
+                self.produce(isa, reads, source, rows.clone(), accumulators, sums, values);
                 let row = self.pixels * self.channels;
                 let operands = broadcast.iter().enumerate().map(|(index, &broadcast)| {
-                    let operand = reads.f32(1 + index);
+                    let operand = reads.f32(self.first_operand + index);
                     if broadcast { operand } else { &operand[rows.start * row..rows.end * row] }
                 });
                 let operands: Few<&[f32]> = Few::collect(operands, || &[]);
@@ -227,7 +385,7 @@ impl RowStep {
         &self,
         isa: Isa,
         reads: &Reads<'_>,
-        scratch: &[u64],
+        source: MapRows<'_, f32>,
         rows: Range<usize>,
         accumulators: &[i32],
         sums: &mut [u64],
@@ -247,23 +405,17 @@ impl RowStep {
                 }
                 affine.apply(isa, accumulators, input_sums, rows, values);
             }
-            Producer::FloatConv(conv) => {
-                let source = match conv.scratch_len() {
-                    0 => reads.f32(0),
-                    len => &bytemuck::cast_slice(scratch)[..len],
-                };
-                conv.accumulate(source, rows, values);
-            }
-            Producer::MaxPool(pool) => pool.run(reads.f32(0), rows, values),
-            Producer::AveragePool(pool) => pool.run(reads.f32(0), rows, values),
+            Producer::FloatConv(conv) => conv.accumulate(source, rows, values),
+            Producer::MaxPool(pool) => pool.run(source, rows, values),
+            Producer::AveragePool(pool) => pool.run(source, rows, values),
             Producer::Reduce { reduction, channels } => {
                 let row = self.pixels * channels;
-                let input = &reads.f32(0)[rows.start * row..rows.end * row];
+                let input = &source.values[rows.start * row..rows.end * row];
                 reduce_channels(*reduction, input, *channels, values);
             }
             Producer::Copy => {
                 let row = self.pixels * self.channels;
-                values.copy_from_slice(&reads.f32(0)[rows.start * row..rows.end * row]);
+                values.copy_from_slice(&source.values[rows.start * row..rows.end * row]);
             }
             Producer::MaxPoolBits(_) | Producer::Threshold(_) => {
                 unreachable!("bits are no values")

@@ -5,7 +5,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{
     Model, Profile, RunError, SessionOptions, StepInfo,
-    engine::Engine,
+    engine::{Engine, Joining},
     execute::{Images, Worker},
     trace::TracedWrite,
 };
@@ -35,6 +35,7 @@ pub struct Session {
     workers: Vec<Worker>,
     pool: Option<ThreadPool>,
     threads: usize,
+    memory_limit: usize,
     /// Values of one image, by port.
     input_lens: Vec<usize>,
     output_lens: Vec<usize>,
@@ -62,10 +63,8 @@ impl Session {
         if threads > limit {
             return Err(RunError::TooManyThreads { found: threads, limit }.into());
         }
-        let (bytes, limit) = (engine.bytes_in_flight(threads), options.memory_limit);
-        if bytes > limit {
-            return Err(RunError::TooLarge { bytes, limit }.into());
-        }
+        let memory_limit = options.memory_limit;
+        check_memory(&engine, threads, memory_limit)?;
         let pool = (threads > 1)
             .then(|| {
                 ThreadPoolBuilder::new()
@@ -78,7 +77,7 @@ impl Session {
         let lens = |ports: &[Port]| -> Vec<usize> { ports.iter().map(Port::elements).collect() };
         let (input_lens, output_lens) = (lens(model.inputs()), lens(model.outputs()));
         let workers = vec![Worker::new(&engine, threads)?];
-        Ok(Self { model, engine, workers, pool, threads, input_lens, output_lens })
+        Ok(Self { model, engine, workers, pool, threads, memory_limit, input_lens, output_lens })
     }
 
     /// Runs a network of one input and one output on any number of images and returns the outputs,
@@ -185,10 +184,11 @@ impl Session {
 
     /// As [`Session::run_into`], and shows to `visit` what each step wrote, right after it: for
     /// finding out where two implementations of a network part. Images run one after the other, on the
-    /// calling thread.
+    /// calling thread. Every map is made whole for this, where a run would keep only some of its rows
+    /// at a time; the arithmetic is the same.
     ///
     /// # Errors
-    /// Those of [`Session::run_into`].
+    /// Those of [`Session::run_into`] and of [`Model::session`].
     pub fn run_traced(
         &mut self,
         inputs: &[&[f32]],
@@ -196,11 +196,13 @@ impl Session {
         visit: &mut dyn FnMut(TracedWrite<'_>),
     ) -> Result<(), Error> {
         let batch = self.check(inputs, outputs)?;
-        let Self { model, engine, workers, .. } = self;
+        let engine = self.model.engine(self.engine.isa, Joining::None)?;
+        check_memory(&engine, 1, self.memory_limit)?;
+        let mut worker = Worker::new(&engine, 1)?;
         let images =
             Images { inputs, input_lens: &self.input_lens, output_lens: &self.output_lens };
         let _environment = DefaultFloatEnvironment::enter();
-        engine.run_traced(model.program(), &mut workers[0], &images, batch, outputs, visit);
+        engine.run_traced(self.model.program(), &mut worker, &images, batch, outputs, visit);
         Ok(())
     }
 
@@ -219,19 +221,18 @@ impl Session {
         self.threads
     }
 
-    /// Bytes of the arena of one image in flight: its feature maps and the private layouts of the
-    /// kernels. The caller's tensors are not in it.
+    /// Bytes of the arena of one image in flight: its feature maps. The caller's tensors are not in it.
     pub fn arena_bytes(&self) -> usize {
         self.engine.arena_words * 8
     }
 
-    /// Largest sum of the feature maps and private layouts needed in one step, in bytes: no arena
-    /// can be smaller.
+    /// Largest sum of the feature maps needed in one step, in bytes: no arena can be smaller.
     pub fn live_bytes(&self) -> usize {
         self.engine.live_words * 8
     }
 
-    /// Bytes of accumulators and row values that each thread has besides the arena.
+    /// Bytes that each thread has besides the arena: rows of maps in the layout of a kernel,
+    /// accumulators, values on their way through an epilogue.
     pub fn row_bytes(&self) -> usize {
         self.engine.temporary_words * 8
     }
@@ -285,6 +286,11 @@ impl Session {
         }
         Ok(batch.map_or(0, |(images, _)| images))
     }
+}
+
+fn check_memory(engine: &Engine, threads: usize, limit: usize) -> Result<(), RunError> {
+    let bytes = engine.bytes_in_flight(threads);
+    if bytes > limit { Err(RunError::TooLarge { bytes, limit }) } else { Ok(()) }
 }
 
 impl fmt::Debug for Session {

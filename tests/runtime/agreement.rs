@@ -77,6 +77,21 @@ proptest! {
     }
 }
 
+/// What the tests above compare includes steps that are carried out together.
+#[test]
+fn layers_whose_map_one_step_reads_are_joined() {
+    let mut joined = 0;
+    for seed in 0..100 {
+        let model = Model::from_program(generate::program(seed, 20)).unwrap();
+        let session = model.session(&SessionOptions::default()).unwrap();
+        let names: Vec<&str> = session.steps().iter().map(|step| step.name.as_str()).collect();
+        joined += names.iter().filter(|name| name.contains(" + ")).count();
+        let separate: usize = names.iter().map(|name| name.split(" + ").count()).sum();
+        assert_eq!(separate, model.program().steps.len());
+    }
+    assert!(joined >= 100, "only {joined} pairs in 100 networks");
+}
+
 #[test]
 fn arenas_are_close_to_the_largest_sum_of_live_buffers() {
     let mut exact = 0;

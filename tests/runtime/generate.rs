@@ -63,6 +63,7 @@ pub(crate) fn program(seed: u64, steps: usize) -> Program {
         floats: Vec::new(),
         integers: Vec::new(),
         bits: Vec::new(),
+        stores_once: false,
     };
     for index in 0..1 + generator.random.below(2) {
         let size = generator.size();
@@ -92,6 +93,8 @@ struct Generator {
     floats: Vec<BufferId>,
     integers: Vec<BufferId>,
     bits: Vec<BufferId>,
+    /// Whether an epilogue stores one map of floats, at its end.
+    stores_once: bool,
 }
 
 /// Products of a convolution that a test has time for.
@@ -139,9 +142,10 @@ impl Generator {
                 Some(self.bits[if self.random.chance(70) { len - 1 } else { some }])
             }
         };
-        match (self.random.below(16), bits) {
+        match (self.random.below(19), bits) {
             (0..4, Some(bits)) => self.binary_conv(bits),
             (14 | 15, _) => self.threshold(input),
+            (16..19, bits) => self.windows_of_one_reader(input, bits),
             (4, Some(bits)) => self.max_pool_bits(bits),
             (5, Some(bits)) => self.concat(bits),
             (6, Some(bits)) => self.pad(bits),
@@ -318,6 +322,27 @@ impl Generator {
         });
     }
 
+    /// A layer whose map only the next one reads, so that both may be carried out together.
+    fn windows_of_one_reader(&mut self, input: BufferId, bits: Option<BufferId>) {
+        let before = self.floats.len();
+        self.stores_once = true;
+        match (self.random.below(3), bits) {
+            (0, Some(bits)) => self.binary_conv(bits),
+            (1, _) => self.pool(input),
+            _ => self.float_conv(input),
+        }
+        self.stores_once = false;
+        if self.floats.len() == before {
+            return;
+        }
+        let map = self.floats.pop().expect("just counted");
+        if self.random.chance(70) {
+            self.pool(map);
+        } else {
+            self.float_conv(map);
+        }
+    }
+
     fn max_pool_bits(&mut self, input: BufferId) {
         let (pool, size) = self.windows(input);
         let flip = self.flip(size[2]);
@@ -451,10 +476,15 @@ impl Generator {
                     ops.push(EpilogueOp::Channel(ChannelOp::Maximum(low)));
                     ops.push(EpilogueOp::Channel(ChannelOp::Minimum(high)));
                 }
+                _ if self.stores_once => {}
                 _ => ops.push(self.store(size)),
             }
         }
-        ops.push(self.store(size));
+        ops.push(if self.stores_once {
+            EpilogueOp::Store { output: self.new_map(BufferKind::F32, size) }
+        } else {
+            self.store(size)
+        });
         Epilogue { ops }
     }
 

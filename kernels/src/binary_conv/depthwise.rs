@@ -10,7 +10,7 @@ use super::{
     padded_map::{PaddedMap, runs},
 };
 use crate::{
-    Alphabet, ConvGeometry, PadValue,
+    Alphabet, ConvGeometry, MapRows, PadValue,
     bit_string::bit,
     features::{Avx2, Avx512, V2},
     words_per_pixel,
@@ -76,18 +76,18 @@ impl Depthwise {
     }
 
     #[target_feature(enable = "avx2,popcnt")]
-    fn accumulate_avx2(&self, map: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    fn accumulate_avx2(&self, map: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         self.accumulate_rows(map, rows, out);
     }
 
     #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
-    fn accumulate_avx512(&self, map: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    fn accumulate_avx512(&self, map: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         self.accumulate_rows(map, rows, out);
     }
 
     /// Inlined into one caller per instruction set and vectorised there by the compiler.
     #[inline(always)]
-    fn accumulate_rows(&self, map: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    fn accumulate_rows(&self, map: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         let ConvGeometry { in_channels, out_channels, stride, .. } = self.geometry;
         let width = self.geometry.output()[1];
         let words = words_per_pixel(in_channels);
@@ -95,7 +95,8 @@ impl Depthwise {
         let pixels = rows.flat_map(|y| (0..width).map(move |x| (y, x)));
         for ((y, x), out) in pixels.zip(out.chunks_exact_mut(out_channels)) {
             let bases = &self.bases.table()[self.bases.at(y, x)..][..out_channels];
-            let window = &map[self.map.offset(y * stride[0], x * stride[1])..];
+            let first = self.map.offset(y * stride[0] - map.first, x * stride[1]);
+            let window = &map.values[first..];
             for (row, weights) in self.weights.chunks_exact(self.taps.len()).enumerate() {
                 let (pass, word) = (row / words, row % words);
                 let counts = self.mismatches(&window[word..], weights);
@@ -150,21 +151,21 @@ impl PackedKernel for Depthwise {
         size_of_val(&self.weights[..]) + self.bases.bytes()
     }
 
-    fn scratch_len(&self) -> usize {
-        self.map.len()
+    fn row_len(&self) -> usize {
+        self.map.row_len::<u64>()
     }
 
-    fn prepare(&self, input: &[u64], scratch: &mut [u64]) {
-        self.map.fill(input, scratch);
+    fn fill_rows(&self, input: &[u64], rows: Range<usize>, layout: &mut [u64]) {
+        self.map.fill_rows(input, rows, layout);
     }
 
-    fn accumulate(&self, scratch: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    fn accumulate(&self, layout: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         match self.level {
-            Level::V2(_) => self.accumulate_rows(scratch, rows, out),
+            Level::V2(_) => self.accumulate_rows(layout, rows, out),
             // SAFETY: the level holds the proof of the features.
-            Level::Avx2(_) => unsafe { self.accumulate_avx2(scratch, rows, out) },
+            Level::Avx2(_) => unsafe { self.accumulate_avx2(layout, rows, out) },
             // SAFETY: the level holds the proof of the features.
-            Level::Avx512(_) => unsafe { self.accumulate_avx512(scratch, rows, out) },
+            Level::Avx512(_) => unsafe { self.accumulate_avx512(layout, rows, out) },
         }
     }
 }

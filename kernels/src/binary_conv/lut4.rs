@@ -109,7 +109,7 @@ fn tile<S: Integers, K, const PIXELS: usize, const VECTORS: usize>(
         let mut counts = [[simd.zero(); VECTORS]; PIXELS];
         for segment in part {
             let Run { offset, steps } = segment.run;
-            let inputs = windows.map(|window| &block.plane[window.map + offset..][..steps]);
+            let inputs = windows.map(|window| &block.map[window.map + offset..][..steps]);
             let (now, later) = weights.split_at(steps * row);
             weights = later;
             for (step, row) in now.chunks_exact(row).enumerate() {

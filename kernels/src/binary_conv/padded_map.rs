@@ -1,9 +1,10 @@
 //! The private layout of the tiled kernels: a padded copy of the map in units of a few bits.
 //!
-//! `[group][padded height][padded width][units of a group's channels]`. Bits are so small that the
-//! copy costs little, and with the padding in place every window lies inside the map: the taps of a
-//! kernel row are one contiguous run of units (with horizontal dilation 1), so that convolving
-//! directly costs what a matrix product would, with no im2col.
+//! `[padded height][group][padded width][units of a group's channels]`, rows filled up to whole
+//! words. Only the rows that are being read exist. Bits are so small that the copy costs little, and
+//! with the padding in place every window lies inside the map: the taps of a kernel row are one
+//! contiguous run of units (with horizontal dilation 1), so that convolving directly costs what a
+//! matrix product would, with no im2col.
 
 use crate::{
     ConvGeometry,
@@ -11,6 +12,7 @@ use crate::{
     words_per_pixel,
 };
 use bytemuck::Pod;
+use std::ops::Range;
 
 /// What a kernel reads of the map at a time.
 pub(super) trait Unit: Pod {
@@ -58,8 +60,8 @@ impl Unit for u64 {
 #[derive(Debug, Clone)]
 pub(super) struct PaddedMap {
     input: [usize; 2],
-    /// Height and width with the padding.
-    padded: [usize; 2],
+    /// Width with the padding.
+    padded_width: usize,
     top: usize,
     left: usize,
     groups: usize,
@@ -67,6 +69,8 @@ pub(super) struct PaddedMap {
     channels: usize,
     /// Units of a pixel of one group.
     units: usize,
+    /// Units of a row of all groups, up to a whole word.
+    row: usize,
     /// Words of a pixel of the input.
     words: usize,
     /// Bit of the padding.
@@ -75,16 +79,19 @@ pub(super) struct PaddedMap {
 
 impl PaddedMap {
     pub(super) fn new<U: Unit>(geometry: &ConvGeometry, pad: bool) -> Self {
-        let ConvGeometry { input, pads: [top, left, bottom, right], groups, .. } = *geometry;
+        let ConvGeometry { input, pads: [top, left, ..], groups, .. } = *geometry;
         let channels = geometry.in_channels / groups;
+        let units = channels.div_ceil(U::BITS);
         Self {
             input,
-            padded: [input[0] + top + bottom, input[1] + left + right],
+            padded_width: geometry.padded_input()[1],
             top,
             left,
             groups,
             channels,
-            units: channels.div_ceil(U::BITS),
+            units,
+            row: (geometry.padded_input()[1] * units * groups)
+                .next_multiple_of(size_of::<u64>() / size_of::<U>()),
             words: words_per_pixel(geometry.in_channels),
             pad,
         }
@@ -95,39 +102,40 @@ impl PaddedMap {
         self.units
     }
 
-    /// Units of one group.
-    pub(super) fn plane_len(&self) -> usize {
-        self.padded[0] * self.padded[1] * self.units
+    /// Words of a row.
+    pub(super) fn row_len<U: Unit>(&self) -> usize {
+        self.row * size_of::<U>() / size_of::<u64>()
     }
 
-    /// Units of all groups.
-    pub(super) fn len(&self) -> usize {
-        self.groups * self.plane_len()
+    /// Units from the start of a row to its part of a group.
+    pub(super) fn group(&self, group: usize) -> usize {
+        group * self.padded_width * self.units
     }
 
-    /// Distance in units from the start of a plane (or of a window) to the pixel `y` rows below and
-    /// `x` columns to the right.
+    /// Distance in units from a pixel to the one of the same group that lies `y` rows below and `x`
+    /// columns to the right.
     pub(super) fn offset(&self, y: usize, x: usize) -> usize {
-        (y * self.padded[1] + x) * self.units
+        y * self.row + x * self.units
     }
 
-    /// Writes all units: the map and its padding.
-    pub(super) fn fill<U: Unit>(&self, input: &[u64], map: &mut [U]) {
-        let row = self.padded[1] * self.units;
-        for (group, plane) in map.chunks_exact_mut(self.plane_len()).enumerate() {
-            for (y, row) in plane.chunks_exact_mut(row).enumerate() {
-                let y = y.wrapping_sub(self.top);
+    /// Writes some rows of the padded map.
+    pub(super) fn fill_rows<U: Unit>(&self, input: &[u64], rows: Range<usize>, map: &mut [U]) {
+        for (y, row) in rows.zip(map.chunks_exact_mut(self.row)) {
+            let y = y.wrapping_sub(self.top);
+            let parts = row.chunks_exact_mut(self.padded_width * self.units).take(self.groups);
+            for (group, part) in parts.enumerate() {
                 if y >= self.input[0] {
-                    self.fill_padding(row);
+                    self.fill_padding(part);
                     continue;
                 }
-                let (left, rest) = row.split_at_mut(self.left * self.units);
+                let (left, rest) = part.split_at_mut(self.left * self.units);
                 let (inside, right) = rest.split_at_mut(self.input[1] * self.units);
                 self.fill_padding(left);
                 self.fill_padding(right);
                 let row = self.input[1] * self.words;
                 self.fill_row(&input[y * row..][..row], group, inside);
             }
+            row[self.groups * self.padded_width * self.units..].fill(U::zeroed());
         }
     }
 

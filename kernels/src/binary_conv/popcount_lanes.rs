@@ -39,7 +39,7 @@ fn tile<S: CountingLanes, K, const PIXELS: usize, const VECTORS: usize>(
     let mut counts = [[simd.zero(); VECTORS]; PIXELS];
     let mut weights = block.weights;
     for &Run { offset, steps } in runs {
-        let inputs = windows.map(|window| &block.plane[window.map + offset..][..steps]);
+        let inputs = windows.map(|window| &block.map[window.map + offset..][..steps]);
         let (now, later) = weights.split_at(steps * row);
         weights = later;
         for (step, row) in now.chunks_exact(row).enumerate() {

@@ -1,7 +1,7 @@
 //! The reference: the definition of a binary convolution, one tap and one bit at a time.
 
 use super::PackedKernel;
-use crate::{Alphabet, ConvGeometry, PadValue, bit_string::bit, words_per_pixel};
+use crate::{Alphabet, ConvGeometry, MapRows, PadValue, bit_string::bit, words_per_pixel};
 use std::ops::Range;
 
 /// A binary convolution as it is defined.
@@ -25,7 +25,7 @@ impl Reference {
     }
 
     /// `sum of s_w * x` for one output pixel and channel.
-    fn sum(&self, input: &[u64], y: usize, x: usize, channel: usize) -> i32 {
+    fn sum(&self, rows: MapRows<'_, u64>, y: usize, x: usize, channel: usize) -> i32 {
         let ConvGeometry { input: [height, width], kernel, stride, dilation, pads, .. } =
             self.geometry;
         let group_in = self.geometry.in_channels / self.geometry.groups;
@@ -35,16 +35,17 @@ impl Reference {
         for kernel_y in 0..kernel[0] {
             for kernel_x in 0..kernel[1] {
                 // Negative positions wrap to huge ones: outside in either case.
-                let y = (y * stride[0] + kernel_y * dilation[0]).wrapping_sub(pads[0]);
+                let row = y * stride[0] + kernel_y * dilation[0];
+                let y = row.wrapping_sub(pads[0]);
                 let x = (x * stride[1] + kernel_x * dilation[1]).wrapping_sub(pads[1]);
                 let inside = y < height && x < width;
                 let tap = (channel * kernel[0] + kernel_y) * kernel[1] + kernel_x;
                 for c in 0..group_in {
                     let high = match (inside, self.pad) {
                         (true, _) => {
-                            let pixel = y * width + x;
+                            let pixel = (row - rows.first) * width + x;
                             let words = words_per_pixel(self.geometry.in_channels);
-                            bit(input, pixel * words * 64 + first + c)
+                            bit(rows.values, pixel * words * 64 + first + c)
                         }
                         (false, PadValue::Zero) => continue,
                         (false, PadValue::Plus) => true,
@@ -73,22 +74,29 @@ impl PackedKernel for Reference {
         size_of_val(&self.weights[..])
     }
 
-    /// The input as it is.
-    fn scratch_len(&self) -> usize {
-        let [height, width] = self.geometry.input;
-        height * width * words_per_pixel(self.geometry.in_channels)
+    /// The rows of the map as they are; nothing is kept in those of the padding.
+    fn row_len(&self) -> usize {
+        self.geometry.input[1] * words_per_pixel(self.geometry.in_channels)
     }
 
-    fn prepare(&self, input: &[u64], scratch: &mut [u64]) {
-        scratch.copy_from_slice(input);
+    fn fill_rows(&self, input: &[u64], rows: Range<usize>, layout: &mut [u64]) {
+        let row_len = self.row_len();
+        for (row, layout) in rows.zip(layout.chunks_exact_mut(row_len)) {
+            let row = row.wrapping_sub(self.geometry.pads[0]);
+            if row < self.geometry.input[0] {
+                layout.copy_from_slice(&input[row * row_len..][..row_len]);
+            } else {
+                layout.fill(0);
+            }
+        }
     }
 
-    fn accumulate(&self, input: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    fn accumulate(&self, layout: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         let width = self.geometry.output()[1];
         let channels = self.geometry.out_channels;
         for (index, out) in out.iter_mut().enumerate() {
             let (pixel, channel) = (index / channels, index % channels);
-            *out = self.sum(input, rows.start + pixel / width, pixel % width, channel);
+            *out = self.sum(layout, rows.start + pixel / width, pixel % width, channel);
         }
     }
 }

@@ -88,17 +88,22 @@ fn kernels(
     all
 }
 
-/// All rows, in two calls, from scratch memory and output that hold rubbish.
+/// All rows, in two calls, from memory and to an output that hold rubbish. There are no more rows of
+/// the input than needed, and they are filled one by one.
 fn accumulate(conv: &BinaryConv, input: &[u64]) -> Vec<i32> {
-    let mut scratch = vec![0xdead_beef_dead_beef; conv.scratch_len() + 1];
-    conv.prepare(input, &mut scratch);
     let [height, width] = conv.geometry().output();
     let row = width * conv.geometry().out_channels;
     let mut out = vec![i32::MIN; height * row];
     let split = height / 3;
     let (upper, lower) = out.split_at_mut(split * row);
-    conv.accumulate(&scratch, 0..split, upper);
-    conv.accumulate(&scratch, split..height, lower);
+    for (rows, out) in [(0..split, upper), (split..height, lower)] {
+        let read = conv.rows_read(rows.clone());
+        let mut layout = vec![0xdead_beef_dead_beef; read.len() * conv.row_len()];
+        for (row, layout) in read.clone().zip(layout.chunks_exact_mut(conv.row_len())) {
+            conv.fill_rows(input, row..row + 1, layout);
+        }
+        conv.accumulate(MapRows { values: &layout, first: read.start }, rows, out);
+    }
     out
 }
 
@@ -303,13 +308,13 @@ fn layers_of_resnet_shape_are_exact() {
 }
 
 #[test]
-fn rubbish_in_scratch_memory_is_harmless() {
+fn rubbish_in_the_layout_is_harmless() {
     let geometry = plain(64, 64, [4, 4], [3, 3], 1);
     let weights = Noise(3).weights(&geometry);
     for conv in kernels(&geometry, PadValue::Zero, Alphabet::PlusMinus, &weights) {
-        let scratch = vec![u64::MAX; conv.scratch_len()];
+        let layout = vec![u64::MAX; conv.rows_read(0..4).len() * conv.row_len()];
         let mut out = vec![0; 16 * 64];
-        conv.accumulate(&scratch, 0..4, &mut out);
+        conv.accumulate(MapRows::whole(&layout), 0..4, &mut out);
     }
 }
 

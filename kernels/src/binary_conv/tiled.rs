@@ -7,7 +7,7 @@ use super::{
     padded_map::{PaddedMap, Unit},
 };
 use crate::{
-    Alphabet, ConvGeometry, PadValue,
+    Alphabet, ConvGeometry, MapRows, PadValue,
     bit_string::{extract, low_mask},
 };
 use bytemuck::Pod;
@@ -16,7 +16,7 @@ use std::{fmt::Debug, ops::Range};
 /// One output pixel of a tile: where its data starts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Window {
-    /// Units from the start of the plane.
+    /// Units from the start of the map.
     pub(super) map: usize,
     /// Entries of the table of bases, at the block's first channel.
     pub(super) base: usize,
@@ -27,8 +27,8 @@ pub(super) struct Window {
 /// Output channels that a tile computes together, with what all its pixels share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block<'a, K: TileKernel> {
-    /// Padded map of the group.
-    pub(super) plane: &'a [K::Unit],
+    /// Rows of the padded map, from the first pixel of the group on.
+    pub(super) map: &'a [K::Unit],
     /// Packed weights, `[steps][vectors][channels of a vector]`.
     pub(super) weights: &'a [K::Weight],
     /// Number of vectors, at most [`TileKernel::VECTORS`].
@@ -162,16 +162,15 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
         self.weights.bytes() + self.bases.bytes()
     }
 
-    fn scratch_len(&self) -> usize {
-        (self.map.len() * size_of::<K::Unit>()).div_ceil(size_of::<u64>())
+    fn row_len(&self) -> usize {
+        self.map.row_len::<K::Unit>()
     }
 
-    fn prepare(&self, input: &[u64], scratch: &mut [u64]) {
-        let map = &mut bytemuck::cast_slice_mut(scratch)[..self.map.len()];
-        self.map.fill::<K::Unit>(input, map);
+    fn fill_rows(&self, input: &[u64], rows: Range<usize>, layout: &mut [u64]) {
+        self.map.fill_rows::<K::Unit>(input, rows, bytemuck::cast_slice_mut(layout));
     }
 
-    fn accumulate(&self, scratch: &[u64], rows: Range<usize>, out: &mut [i32]) {
+    fn accumulate(&self, layout: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         let width = self.geometry.output()[1];
         let pixels = rows.len() * width;
         if pixels == 0 {
@@ -179,14 +178,14 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
         }
         let group_out = self.geometry.out_channels / self.geometry.groups;
         let padded = self.vectors * K::CHANNELS;
-        let units: &[K::Unit] = bytemuck::cast_slice(scratch);
-        let planes = units[..self.map.len()].chunks_exact(self.map.plane_len());
+        let map: &[K::Unit] = bytemuck::cast_slice(layout.values);
         let tiles = pixels.div_ceil(K::PIXELS);
-        for (group, plane) in planes.enumerate() {
+        for group in 0..self.geometry.groups {
+            let map = &map[self.map.group(group)..];
             for (first, vectors) in self.blocks() {
                 let first_channel = first * K::CHANNELS;
                 let block = Block {
-                    plane,
+                    map,
                     weights: &self.weights.as_slice()[self.block_weights(group, first, vectors)],
                     vectors,
                     channels: (vectors * K::CHANNELS).min(group_out - first_channel),
@@ -201,9 +200,10 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
                     let windows = &mut windows[..range.len()];
                     for (pixel, window) in range.zip(windows.iter_mut()) {
                         *window = Window {
-                            map: self
-                                .map
-                                .offset(y * self.geometry.stride[0], x * self.geometry.stride[1]),
+                            map: self.map.offset(
+                                y * self.geometry.stride[0] - layout.first,
+                                x * self.geometry.stride[1],
+                            ),
                             base: self.bases.at(y, x) + group * padded + first_channel,
                             out: pixel * self.geometry.out_channels
                                 + group * group_out

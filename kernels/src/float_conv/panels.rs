@@ -1,7 +1,7 @@
 //! Weights in panels of output channels, and the loops over rows, groups, panels and tiles.
 
 use super::tiles::{Tile, TileFunction, Tiles, Walk};
-use crate::{ConvGeometry, aligned::AlignedFloats};
+use crate::{ConvGeometry, MapRows, aligned::AlignedFloats};
 use std::ops::Range;
 
 /// A convolution whose output channels lie along vectors.
@@ -11,8 +11,10 @@ pub(super) struct Panels {
     /// The tiles used, by number of vectors and pixels.
     shapes: &'static [&'static [TileFunction]],
     walk: Walk,
-    /// Floats from one output row to the next, in the padded input.
-    row_step: usize,
+    /// Vertical stride.
+    stride: usize,
+    /// Floats of a row of the padded input.
+    row_len: usize,
     out_width: usize,
     out_channels: usize,
     /// Panels in the order of their weights.
@@ -46,7 +48,7 @@ impl Panels {
     ) -> Self {
         let channels = geometry.in_channels;
         let [kernel_height, kernel_width] = geometry.kernel;
-        let width = geometry.input[1] + geometry.pads[1] + geometry.pads[3];
+        let width = geometry.padded_input()[1];
         let depthwise = geometry.groups > 1
             && geometry.groups == channels
             && geometry.groups == geometry.out_channels;
@@ -103,7 +105,8 @@ impl Panels {
             tiles,
             shapes,
             walk,
-            row_step: geometry.stride[0] * width * channels,
+            stride: geometry.stride[0],
+            row_len: width * channels,
             out_width: geometry.output()[1],
             out_channels: geometry.out_channels,
             panels,
@@ -120,15 +123,15 @@ impl Panels {
     }
 
     /// See [`FloatConv::accumulate`](super::FloatConv::accumulate), which has checked the lengths.
-    pub(super) fn accumulate(&self, source: &[f32], rows: Range<usize>, out: &mut [f32]) {
+    pub(super) fn accumulate(&self, source: MapRows<'_, f32>, rows: Range<usize>, out: &mut [f32]) {
         let walk = &self.walk;
         for (y, out) in rows.zip(out.chunks_exact_mut(self.out_width * self.out_channels)) {
-            let row = y * self.row_step;
+            let row = (y * self.stride - source.first) * self.row_len;
             for panel in &self.panels {
                 let shapes = self.shapes[panel.vectors - 1];
                 for part in split(self.out_width, shapes.len()) {
                     let source =
-                        &source[row + part.start * walk.pixel_step + panel.input_channel..];
+                        &source.values[row + part.start * walk.pixel_step + panel.input_channel..];
                     let out = &mut out[part.start * self.out_channels + panel.channel..];
                     debug_assert!(self.reach(panel, part.len()) <= source.len());
                     let tile = Tile {
@@ -140,8 +143,8 @@ impl Panels {
                         last_lanes: panel.last_lanes,
                     };
                     // SAFETY: `new` was promised that the processor has the instruction set. The
-                    // source is the whole padded map, and by the validated geometry the windows of
-                    // all output pixels lie in it. The panel's weights are complete, and its channels
+                    // source holds all rows that the output rows read, as the caller has checked, and by
+                    // the validated geometry the windows of all output pixels lie in them. The panel's weights are complete, and its channels
                     // of the pixels of this part lie in the output row.
                     unsafe { shapes[part.len() - 1](&tile) }
                 }

@@ -1,6 +1,6 @@
 //! The definition of the sums, in plain Rust.
 
-use crate::ConvGeometry;
+use crate::{ConvGeometry, MapRows};
 use std::ops::Range;
 
 /// See [`FloatConv::accumulate`](super::FloatConv::accumulate), which has checked the lengths.
@@ -9,7 +9,7 @@ pub(super) fn accumulate(
     geometry: &ConvGeometry,
     padded_width: usize,
     weights: &[f32],
-    source: &[f32],
+    source: MapRows<'_, f32>,
     rows: Range<usize>,
     out: &mut [f32],
 ) {
@@ -25,13 +25,14 @@ pub(super) fn accumulate(
             let group = channel / group_outputs;
             let mut sum = 0.0_f32;
             for ky in 0..kernel_height {
-                let row = y * geometry.stride[0] + ky * geometry.dilation[0];
+                let row = y * geometry.stride[0] + ky * geometry.dilation[0] - source.first;
                 for kx in 0..kernel_width {
                     let column = x * geometry.stride[1] + kx * geometry.dilation[1];
                     let at = (row * padded_width + column) * channels + group * group_inputs;
                     let tap = (ky * kernel_width + kx) * group_inputs;
-                    for (value, weight) in
-                        source[at..at + group_inputs].iter().zip(&filter[tap..tap + group_inputs])
+                    for (value, weight) in source.values[at..at + group_inputs]
+                        .iter()
+                        .zip(&filter[tap..tap + group_inputs])
                     {
                         sum = value.mul_add(*weight, sum);
                     }

@@ -1,46 +1,52 @@
 //! Pools with the channels along vectors: the values of a window are reduced in registers.
 
 use super::{Taps, Windows};
+use crate::MapRows;
 use crate::simd::{Lanes, vectorised};
 use std::ops::Range;
 
 vectorised! {
-    /// Maxima over windows. The slices must have the lengths of the geometry.
+    /// Maxima over windows. The slices must hold the rows.
     pub(super) unsafe fn maximum_on(
         windows: &Windows,
-        input: &[f32],
+        input: MapRows<'_, f32>,
         rows: Range<usize>,
         out: &mut [f32],
     ) = maximum;
 }
 
 vectorised! {
-    /// Means over windows; without a divisor, that of the taps in the map. The slices must have the
-    /// lengths of the geometry.
+    /// Means over windows; without a divisor, that of the taps in the map. The slices must
+    /// hold the rows.
     pub(super) unsafe fn mean_on(
         windows: &Windows,
         divisor: Option<usize>,
-        input: &[f32],
+        input: MapRows<'_, f32>,
         rows: Range<usize>,
         out: &mut [f32],
     ) = mean;
 }
 
 /// # Safety
-/// The processor has the features of the vectors; the slices have the lengths of the geometry.
+/// The processor has the features of the vectors; the slices hold the rows.
 #[inline(always)]
-unsafe fn maximum<V: Lanes>(windows: &Windows, input: &[f32], rows: Range<usize>, out: &mut [f32]) {
+unsafe fn maximum<V: Lanes>(
+    windows: &Windows,
+    input: MapRows<'_, f32>,
+    rows: Range<usize>,
+    out: &mut [f32],
+) {
     // SAFETY: the promises of the caller.
     unsafe { pool::<V, false>(windows, None, input, rows, out) }
 }
 
 /// # Safety
-/// The processor has the features of the vectors; the slices have the lengths of the geometry.
+/// The processor has the features of the vectors; the slices hold the rows.
 #[inline(always)]
 unsafe fn mean<V: Lanes>(
     windows: &Windows,
     divisor: Option<usize>,
-    input: &[f32],
+    input: MapRows<'_, f32>,
     rows: Range<usize>,
     out: &mut [f32],
 ) {
@@ -52,25 +58,25 @@ unsafe fn mean<V: Lanes>(
 const WIDE: usize = 4;
 
 /// # Safety
-/// The processor has the features of the vectors; the slices have the lengths of the geometry.
+/// The processor has the features of the vectors; the slices hold the rows.
 #[inline(always)]
 unsafe fn pool<V: Lanes, const MEAN: bool>(
     windows: &Windows,
     divisor: Option<usize>,
-    input: &[f32],
+    input: MapRows<'_, f32>,
     rows: Range<usize>,
     out: &mut [f32],
 ) {
     let channels = windows.geometry.channels;
     for (y, row) in rows.zip(out.chunks_exact_mut(windows.output[1] * channels)) {
         for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
-            let taps = windows.taps(y, x);
+            let taps = windows.taps(input.first, y, x);
             let divisor = divisor.unwrap_or(taps.count()) as f32;
             let mut channel = 0;
             // SAFETY: the taps lie in the input, by the geometry; all channels touched are below the
             // number of channels, which pixels of input and output have.
             unsafe {
-                let (input, out) = (input.as_ptr(), pixel.as_mut_ptr());
+                let (input, out) = (input.values.as_ptr(), pixel.as_mut_ptr());
                 while channel + WIDE * V::LANES <= channels {
                     let (input, out) = (input.add(channel), out.add(channel));
                     window::<V, MEAN, WIDE>(taps, divisor, input, out, V::LANES);
