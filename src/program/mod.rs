@@ -108,6 +108,19 @@ impl ConvGeometry {
     pub fn products(&self) -> usize {
         self.kernel[0] * self.kernel[1] * (self.in_channels / self.groups)
     }
+
+    /// Height and width of the output for an input of this height and width; 0 where the kernel is
+    /// larger than the padded input.
+    ///
+    /// # Panics
+    /// If a stride or an extent of the kernel is 0.
+    pub fn output_size(&self, input: [usize; 2]) -> [usize; 2] {
+        let [top, left, bottom, right] = self.pads;
+        [(top + bottom, 0), (left + right, 1)].map(|(pads, axis)| {
+            let reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+            (input[axis] + pads).checked_sub(reach).map_or(0, |rest| rest / self.stride[axis] + 1)
+        })
+    }
 }
 
 /// Geometry of a pooling window. Windows are clipped to the map; padding never wins a maximum.

@@ -14,6 +14,7 @@ pub mod golden;
 pub mod images;
 pub mod layers;
 pub mod lettering;
+pub mod markup;
 pub mod output;
 pub mod picture;
 pub mod progress;

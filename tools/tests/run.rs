@@ -414,8 +414,12 @@ fn bench_measures() {
             "arena_bytes",
             "model_bytes",
             "layers",
+            "limits",
+            "as_floats",
         ],
     );
+    assert_keys(&document["limits"], &["binary_gmacs", "float_gmacs"]);
+    assert_keys(&document["as_floats"], &["binary_ms", "float_ms", "ratio"]);
     assert_eq!((&document["isa"], &document["threads"]), (&"scalar".into(), &2.into()));
     assert_eq!(document["batch"], 3);
     assert_eq!(document["model_bytes"], fs::metadata(&model).unwrap().len());
@@ -425,11 +429,41 @@ fn bench_measures() {
     let layers = document["layers"].as_array().unwrap();
     assert!(!layers.is_empty());
     for layer in layers {
-        assert_keys(layer, &["name", "kind", "kernel", "ms", "macs"]);
+        assert_keys(layer, &["name", "kind", "kernel", "ms", "macs", "gmacs", "share_of_limit"]);
+        let multiplies = layer["macs"].as_u64() > Some(0);
+        assert_eq!(layer["share_of_limit"].as_f64().is_some(), multiplies, "{layer}");
     }
     let output = run().args(["bench", "--seconds", "0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("median"));
+    for part in ["median", "the same convolutions of floats", "of limit"] {
+        assert!(stdout(&output).contains(part), "no {part:?} in {}", stdout(&output));
+    }
+}
+
+#[test]
+fn the_profile_is_drawn() {
+    let scratch = Scratch::new();
+    let (model, image) = (scratch.model(), scratch.png("red.png", [255, 0, 0]));
+    let chart = scratch.path("chart.svg");
+    let output = run()
+        .arg(&image)
+        .arg("-m")
+        .arg(&model)
+        .arg("--profile-chart")
+        .arg(&chart)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let svg = fs::read_to_string(&chart).unwrap();
+    assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.contains("% of limit"));
+    let chart = scratch.path("chart.png");
+    let mut bench = run();
+    bench.args(["bench", "--seconds", "0", "--profile-chart"]).arg(&chart).arg("-m").arg(&model);
+    assert_eq!(bench.output().unwrap().status.code(), Some(0));
+    assert!(fs::read(&chart).unwrap().starts_with(b"\x89PNG"));
+    let mut wrong = run();
+    wrong.arg(&image).arg("-m").arg(&model).arg("--profile-chart").arg(scratch.path("chart.gif"));
+    assert_fails(&mut wrong, 2, &["chart.gif", ".svg or .png"]);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The network as a picture: one block a step from left to right, arcs for results that skip ahead,
 //! and under each block how large its weights are and how much it computes.
 
-use super::{
-    blocks::{Block, Blocks, Edge, Kind},
+use super::blocks::{Block, Blocks, Edge, Kind};
+use crate::{
     markup::{Escaped, Number, shortened},
+    terminal,
 };
-use crate::terminal;
 use bnn::convert::{LayerReport, Precision};
 use std::fmt::Write;
 

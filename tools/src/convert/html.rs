@@ -4,12 +4,14 @@
 use super::{
     blocks::{Blocks, Kind},
     drawing::{self, class},
-    markup::{Escaped, Number},
     remarks,
     report::{Document, change, layer_counts},
     zeros::{self, Source},
 };
-use crate::terminal;
+use crate::{
+    markup::{Escaped, Number},
+    terminal,
+};
 use bnn::{
     convert::{LayerReport, MacCount, Precision, Report},
     program::Program,

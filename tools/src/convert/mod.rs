@@ -6,7 +6,6 @@ mod drawing;
 mod html;
 mod layer_check;
 mod made_up;
-mod markup;
 mod preprocessing;
 mod remarks;
 mod report;

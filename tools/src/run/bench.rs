@@ -1,19 +1,25 @@
 //! `bnn-run bench`: how fast is it?
 
 use super::{
+    as_floats::AsFloats,
     classify::at_least_one,
+    limits::Limits,
     profile::{self, LayerTime},
+    profile_chart,
 };
 use crate::{
     engine::{self, EngineArguments, ModelArguments},
     exit::{Failure, Result, Status},
     output::Output,
     statistics::Spread,
-    terminal::{self, Style},
+    terminal::{self, Style, milliseconds},
 };
 use bnn::{Session, runtime::Profile};
 use serde::Serialize;
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Most images of a batch: more than that is a slip of the finger, and memory is not without end.
 const MAXIMUM_BATCH: usize = 1 << 16;
@@ -36,6 +42,9 @@ pub(super) struct Arguments {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Draw the time that each layer takes, as an SVG or PNG by the name's ending
+    #[arg(long, value_name = "FILE")]
+    profile_chart: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -61,6 +70,10 @@ struct Report<'a> {
     arena_bytes: usize,
     model_bytes: usize,
     layers: Vec<LayerTime>,
+    limits: Limits,
+    /// Absent without binary layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_floats: Option<AsFloats>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -70,6 +83,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             "--batch {}, expected at most {MAXIMUM_BATCH}",
             arguments.batch
         )));
+    }
+    if let Some(path) = &arguments.profile_chart {
+        profile_chart::check(path)?;
     }
     let loaded = arguments.model.open()?;
     let start = Instant::now();
@@ -84,6 +100,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     measurement.repeat(&mut session, budget / 10, 2).map_err(fail)?;
     let times = measurement.repeat(&mut session, budget, FEWEST_RUNS).map_err(fail)?;
     let profile = measurement.profile(&mut session, budget / 10, 2).map_err(fail)?;
+    let limits = Limits::measure(&session).map_err(fail)?;
+    let layers = profile::layer_times(&session, &profile, Some(limits));
+    let as_floats = AsFloats::measure(&session, &layers, budget / 10).map_err(fail)?;
     let Some(spread) = Spread::of(&times) else {
         return Err(Failure::new(Status::Other, "nothing was measured"));
     };
@@ -102,8 +121,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         load_ms: load.as_secs_f64() * 1e3,
         arena_bytes: session.arena_bytes(),
         model_bytes: loaded.model.file_bytes(),
-        layers: profile::layer_times(&session, &profile),
+        layers,
+        limits,
+        as_floats,
     };
+    if let Some(path) = &arguments.profile_chart {
+        let title = format!("{} on {}: {}", report.model, report.isa, milliseconds(spread.median));
+        profile_chart::save(&title, &report.layers, path)?;
+    }
     let mut output = Output::new();
     if arguments.json {
         output.json(&report)?;
@@ -218,8 +243,11 @@ impl Report<'_> {
             terminal::bytes(self.arena_bytes as u64),
             terminal::bytes(self.model_bytes as u64)
         ))?;
+        if let Some(as_floats) = &self.as_floats {
+            output.line(format_args!("  {}", as_floats.line()))?;
+        }
         output.line("")?;
-        profile::write(&self.layers, output, style)
+        profile::write(&self.layers, self.limits, output, style)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{
     PROGRAM,
+    limits::Limits,
     profile::{self, LayerTime},
+    profile_chart,
 };
 use crate::{
     engine::{self, EngineArguments, Loaded, ModelArguments},
@@ -42,6 +44,9 @@ pub(super) struct Arguments {
     /// Show the time that each layer takes
     #[arg(long)]
     profile: bool,
+    /// Draw the time that each layer takes, as an SVG or PNG by the name's ending
+    #[arg(long, value_name = "FILE")]
+    profile_chart: Option<PathBuf>,
 }
 
 /// A whole number from 1 on.
@@ -77,11 +82,14 @@ struct Milliseconds {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let options = arguments.engine.options()?;
+    if let Some(path) = &arguments.profile_chart {
+        profile_chart::check(path)?;
+    }
     let loaded = arguments.model.open()?;
     let input = PictureInput::new(&loaded.name, &loaded.model)?;
     let session =
         loaded.model.session(&options).map_err(|error| engine::failure(&loaded.name, error))?;
-    let mut classifier = Classifier::new(&loaded, session, input, arguments);
+    let mut classifier = Classifier::new(&loaded, session, input, arguments)?;
 
     let mut broken = false;
     let sources = images::gather(&arguments.images, |failure| {
@@ -116,11 +124,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     drop(progress);
-    if arguments.profile && !arguments.json && classifier.profile.images > 0 {
-        let layers = profile::layer_times(&classifier.session, &classifier.profile);
-        output.line("")?;
-        profile::write(&layers, &mut output, style)?;
-        output.flush()?;
+    if let Some(limits) = classifier.limits.filter(|_| classifier.profile.images > 0) {
+        let layers = profile::layer_times(&classifier.session, &classifier.profile, Some(limits));
+        if arguments.profile && !arguments.json {
+            output.line("")?;
+            profile::write(&layers, limits, &mut output, style)?;
+            output.flush()?;
+        }
+        if let Some(path) = &arguments.profile_chart {
+            let ms = layers.iter().map(|layer| layer.ms).sum();
+            let (name, isa) = (&loaded.name, classifier.session.isa().name());
+            let title = format!("{name} on {isa}: {}", terminal::milliseconds(ms));
+            profile_chart::save(&title, &layers, path)?;
+        }
     }
     if broken { Err(Failure::Reported(Status::Input)) } else { Ok(()) }
 }
@@ -142,7 +158,8 @@ struct Classifier<'a> {
     json: bool,
     /// Times by layer, summed over the images.
     profile: Profile,
-    profiled: bool,
+    /// Present if times by layer are wanted.
+    limits: Option<Limits>,
 }
 
 impl<'a> Classifier<'a> {
@@ -151,9 +168,14 @@ impl<'a> Classifier<'a> {
         session: Session,
         input: PictureInput,
         arguments: &Arguments,
-    ) -> Self {
+    ) -> Result<Self> {
+        let profiled = arguments.profile || arguments.profile_chart.is_some();
+        let limits = profiled
+            .then(|| Limits::measure(&session))
+            .transpose()
+            .map_err(|error| engine::failure(&loaded.name, error))?;
         let classes = loaded.model.outputs()[0].shape.iter().product();
-        Self {
+        Ok(Self {
             loaded,
             session,
             values: vec![0.0; input.len()],
@@ -162,8 +184,8 @@ impl<'a> Classifier<'a> {
             top: arguments.top,
             json: arguments.json,
             profile: Profile::default(),
-            profiled: arguments.profile,
-        }
+            limits,
+        })
     }
 
     fn classify<'n>(&mut self, source: &Source, name: &'n str) -> Result<Answer<'n>>
@@ -183,7 +205,7 @@ impl<'a> Classifier<'a> {
             .map_err(|error| Failure::new(Status::Input, format_args!("{name}: {error}")))?;
         let preprocess = lap();
         let (inputs, outputs) = (&[&self.values[..]], &mut [&mut self.scores[..]]);
-        let result = if self.profiled {
+        let result = if self.limits.is_some() {
             self.session.run_profiled(inputs, outputs).map(Some)
         } else {
             self.session.run_into(inputs, outputs).map(|()| None)
@@ -195,7 +217,8 @@ impl<'a> Classifier<'a> {
             profile::add(&mut self.profile, profile);
             self.json
         });
-        let layers = layers.map(|profile| profile::layer_times(&self.session, &profile));
+        let layers =
+            layers.map(|profile| profile::layer_times(&self.session, &profile, self.limits));
         let program = self.loaded.model.program();
         // The order is that of the scores: rounding may make two probabilities equal.
         let best = vision::top_k(&self.scores, self.top);

@@ -1,11 +1,15 @@
 //! `bnn-run`: the model at work.
 
+mod as_floats;
 mod bench;
 mod classify;
 mod eval;
 mod inspect;
 mod kernels;
+mod limits;
+mod one_layer;
 mod profile;
+mod profile_chart;
 mod verify;
 
 use crate::{

@@ -1,5 +1,6 @@
 //! Time by layer.
 
+use super::limits::Limits;
 use crate::{
     exit::Result,
     output::Output,
@@ -14,23 +15,38 @@ use std::time::Duration;
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct LayerTime {
     /// Name of the layer in the original graph.
-    name: String,
+    pub(super) name: String,
     /// Kind of the step.
-    kind: &'static str,
+    pub(super) kind: &'static str,
     /// Kernel that did the work; empty where there is no choice.
-    kernel: &'static str,
+    pub(super) kernel: &'static str,
     /// Height, width and channels of what it computed.
-    output_shape: [usize; 3],
+    pub(super) output_shape: [usize; 3],
     /// Multiply-accumulates for one image.
-    macs: u64,
+    pub(super) macs: u64,
     /// Milliseconds for one image.
-    ms: f64,
+    pub(super) ms: f64,
     /// Part of the whole time.
-    fraction: f64,
+    pub(super) fraction: f64,
+    /// 10^9 multiply-accumulates a second.
+    pub(super) gmacs: Option<f64>,
+    /// That rate as a part of the [limit](Limits) for such layers.
+    pub(super) share_of_limit: Option<f64>,
+}
+
+impl LayerTime {
+    /// Whether it multiplies bits.
+    pub(super) fn is_binary(&self) -> bool {
+        self.kind == "binary_conv"
+    }
 }
 
 /// Times of all layers for one image, from a sum over many.
-pub(super) fn layer_times(session: &Session, profile: &Profile) -> Vec<LayerTime> {
+pub(super) fn layer_times(
+    session: &Session,
+    profile: &Profile,
+    limits: Option<Limits>,
+) -> Vec<LayerTime> {
     let images = profile.images.max(1) as f64;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3 / images;
     let total = milliseconds(profile.total());
@@ -40,6 +56,8 @@ pub(super) fn layer_times(session: &Session, profile: &Profile) -> Vec<LayerTime
         .zip(&profile.steps)
         .map(|(step, &time)| {
             let ms = milliseconds(time);
+            let gmacs = (step.macs > 0 && ms > 0.0).then(|| step.macs as f64 / ms / 1e6);
+            let limit = limits.and_then(|limits| limits.of(step.kind));
             LayerTime {
                 name: step.name.clone(),
                 kind: step.kind,
@@ -48,6 +66,8 @@ pub(super) fn layer_times(session: &Session, profile: &Profile) -> Vec<LayerTime
                 macs: step.macs,
                 ms,
                 fraction: if total > 0.0 { ms / total } else { 0.0 },
+                gmacs,
+                share_of_limit: gmacs.zip(limit).map(|(rate, limit)| rate / limit),
             }
         })
         .collect()
@@ -63,7 +83,12 @@ pub(super) fn add(sum: &mut Profile, one: &Profile) {
 }
 
 /// Writes a table of the layers.
-pub(super) fn write(layers: &[LayerTime], output: &mut Output, style: Style) -> Result<()> {
+pub(super) fn write(
+    layers: &[LayerTime],
+    limits: Limits,
+    output: &mut Output,
+    style: Style,
+) -> Result<()> {
     use Align::{Left, Right};
     let mut table = Table::new([
         ("layer", Left),
@@ -74,6 +99,7 @@ pub(super) fn write(layers: &[LayerTime], output: &mut Output, style: Style) -> 
         ("time", Right),
         ("%", Right),
         ("GMAC/s", Right),
+        ("of limit", Right),
     ]);
     for layer in layers {
         let has_macs = layer.macs > 0;
@@ -85,11 +111,8 @@ pub(super) fn write(layers: &[LayerTime], output: &mut Output, style: Style) -> 
             if has_macs { terminal::quantity(layer.macs) } else { String::new() },
             terminal::milliseconds(layer.ms),
             format!("{:.1}", layer.fraction * 100.0),
-            if has_macs && layer.ms > 0.0 {
-                format!("{:.1}", layer.macs as f64 / layer.ms / 1e6)
-            } else {
-                String::new()
-            },
+            layer.gmacs.map_or(String::new(), |rate| format!("{rate:.1}")),
+            layer.share_of_limit.map_or(String::new(), |share| format!("{:.0} %", share * 100.0)),
         ]);
     }
     table.row([
@@ -100,5 +123,10 @@ pub(super) fn write(layers: &[LayerTime], output: &mut Output, style: Style) -> 
         terminal::quantity(layers.iter().map(|layer| layer.macs).sum()),
         terminal::milliseconds(layers.iter().map(|layer| layer.ms).sum()),
     ]);
-    table.write(output, style)
+    table.write(output, style)?;
+    output.line(format_args!(
+        "limit: what convolutions that suit the kernels best reach on this machine now, {:.0} GMAC/s \
+         of bits and {:.1} of floats",
+        limits.binary_gmacs, limits.float_gmacs
+    ))
 }

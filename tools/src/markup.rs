@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Write};
 /// Text that stands for itself, between tags or between the quotes of an attribute, whatever it
 /// holds. Control characters and marks that reorder the text around them are spelled out.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+pub struct Escaped<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,7 +28,7 @@ impl Display for Escaped<'_> {
 
 /// A coordinate or a share, short.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Number(pub(super) f64);
+pub struct Number(pub f64);
 
 impl Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +39,7 @@ impl Display for Number {
 
 /// The last `length` characters, the first of them an ellipsis if there are more: the names of
 /// layers start alike and end differently.
-pub(super) fn shortened(text: &str, length: usize) -> String {
+pub fn shortened(text: &str, length: usize) -> String {
     let count = text.chars().count();
     if count <= length {
         return text.to_owned();
