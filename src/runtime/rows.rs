@@ -216,7 +216,14 @@ impl RowStep {
                 | Producer::MaxPool(_)
                 | Producer::AveragePool(_)
         );
-        if !reads_rows_in_place || !has_rows || self.feeder.is_some() || feeder.feeder.is_some() {
+        // Rows are what threads share: a mean of the whole map would leave one for all of them.
+        let few_rows = self.rows < feeder.rows.div_ceil(4);
+        if !reads_rows_in_place
+            || !has_rows
+            || few_rows
+            || self.feeder.is_some()
+            || feeder.feeder.is_some()
+        {
             return Ok(Err((self, feeder)));
         }
         let row_bytes = feeder.pixels.saturating_mul(feeder.channels).saturating_mul(4);
