@@ -6,7 +6,7 @@ use bnn::graph::{
     ReduceKind, RoundingMode, ShapeError, Tensor, UnaryOp, ValueId, broadcast_shapes,
     element_count, infer_shapes,
 };
-use bnn::reference::{EvaluationError, Interpreter, evaluate_node, run, run_all};
+use bnn::reference::{EvaluationError, Interpreter, Products, evaluate_node, run, run_all};
 use proptest::prelude::*;
 
 fn floats(shape: &[usize], values: &[f32]) -> Tensor {
@@ -712,6 +712,41 @@ proptest! {
                 continue;
             }
             prop_assert_eq!(found, pixels.iter().sum::<f32>() / count as f32);
+        }
+    }
+}
+
+/// `(1 + 2^-12)^2 - 1` needs a bit more than the square has once it is rounded.
+#[test]
+fn products_are_rounded_only_when_asked() {
+    let x = 1.0 + 1.0 / 4096.0;
+    let row = Tensor::from_f32(vec![1, 2], vec![-1.0, x]).unwrap();
+    let gemm = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+    let conv = Op::Conv(ConvAttributes {
+        kernel: [1, 1],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pads: [0; 4],
+        groups: 1,
+    });
+    let layers = [
+        (Op::MatMul, vec![1, 2], vec![2, 1]),
+        (gemm, vec![1, 2], vec![2, 1]),
+        (conv, vec![1, 2, 1, 1], vec![1, 2, 1, 1]),
+    ];
+    for (op, shape, weights) in layers {
+        let mut graph = Graph::new("products");
+        let input = graph.add_input("x", shape.clone());
+        let weights = Tensor::from_f32(weights, vec![1.0, x]).unwrap();
+        let weights = graph.add_constant("weights".to_owned(), weights);
+        graph.outputs = vec![graph.push_node("layer", op.clone(), [input, weights])];
+        let row = row.clone().reshaped(shape).unwrap();
+        for (products, last_bit) in
+            [(Products::Fused, 1.0 / 16_777_216.0), (Products::Rounded, 0.0)]
+        {
+            let interpreter = Interpreter::new(&graph).with_products(products);
+            let y = interpreter.run(std::slice::from_ref(&row)).unwrap();
+            assert_eq!(y[0].f32().unwrap(), [2.0 / 4096.0 + last_bit], "{products:?} {op:?}");
         }
     }
 }

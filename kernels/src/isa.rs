@@ -10,7 +10,8 @@ use thiserror::Error;
 pub enum Isa {
     /// Plain Rust, the reference that defines what every other path must give.
     Scalar,
-    /// x86-64-v2: SSSE3, SSE4.1 and POPCNT.
+    /// x86-64-v2: SSSE3, SSE4.1 and POPCNT. Without fused multiply-adds, see
+    /// [`fuses_multiply_add`](Self::fuses_multiply_add).
     V2,
     /// AVX2 and FMA.
     Avx2,
@@ -75,6 +76,15 @@ impl Isa {
     /// The fastest path this processor can run.
     pub fn best() -> Self {
         Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
+    }
+
+    /// Whether float convolutions and dense layers add each product by a fused multiply-add.
+    ///
+    /// All paths that do so give the same bits. [`V2`](Self::V2) has no such instruction: there a product
+    /// is rounded before it is added, and sums of floats differ from those of the other paths in their
+    /// last bits.
+    pub fn fuses_multiply_add(self) -> bool {
+        self != Self::V2
     }
 
     /// This path, if the processor can run it.

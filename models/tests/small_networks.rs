@@ -297,7 +297,8 @@ fn check(name: &str, architecture: Built) -> Result<(), String> {
         if let Some(difference) = difference(&found, &logits, model.outputs()[0].elements()) {
             return Err(format!("{isa}: {difference}"));
         }
-        if first.get_or_insert_with(|| found.clone()) != &found {
+        // Without fused multiply-adds, floats are the same up to rounding only.
+        if isa.fuses_multiply_add() && first.get_or_insert_with(|| found.clone()) != &found {
             return Err(format!("{isa} gives other bits than the first instruction set"));
         }
     }

@@ -1,17 +1,17 @@
 //! Convolution.
 
-use super::{Operands, Reason};
+use super::{Operands, Products, Reason};
 use crate::graph::{ConvAttributes, Tensor};
 use std::ops::Range;
 
 /// `y[o][oy][ox] = bias[o] + sum over ky, kx, c of w[o][c][ky][kx] * x[c][iy][ix]` with
 /// `iy = oy * stride + ky * dilation - pad`, over the taps that lie in the map: each product is added
-/// by a fused multiply-add, in the order in which the sum is written, starting at +0; the bias comes
-/// last.
+/// as `products` says, in the order in which the sum is written, starting at +0; the bias comes last.
 pub(super) fn convolve(
     attributes: &ConvAttributes,
     operands: &Operands<'_>,
     shape: Vec<usize>,
+    products: Products,
 ) -> Result<Tensor, Reason> {
     let ConvAttributes { kernel, stride, dilation, pads, groups } = *attributes;
     let (x, weights) = (operands.f32(0)?, operands.f32(1)?);
@@ -46,7 +46,7 @@ pub(super) fn convolve(
                         let row = &input[iy * width + first_column..(iy + 1) * width];
                         let sums = &mut sums[oy * out_width..][columns.clone()];
                         for (sum, &value) in sums.iter_mut().zip(row.iter().step_by(stride[1])) {
-                            *sum = weight.mul_add(value, *sum);
+                            *sum = products.add(weight, value, *sum);
                         }
                     }
                 }

@@ -1,6 +1,6 @@
 //! Running a whole graph, node by node.
 
-use super::{EvaluationError, evaluate_constant_node, evaluate_node};
+use super::{EvaluationError, Products, evaluate_constant_node, evaluate_with};
 use crate::graph::{Graph, Op, Tensor, ValueId};
 
 /// Evaluates the nodes of a graph in order.
@@ -11,6 +11,7 @@ pub struct Interpreter<'g> {
     last_reader: Vec<Option<usize>>,
     /// Whether each value is the same for every input.
     constant: Vec<bool>,
+    products: Products,
 }
 
 /// A node that was just evaluated.
@@ -49,7 +50,13 @@ impl<'g> Interpreter<'g> {
                 constant[output.index()] = known;
             }
         }
-        Self { graph, last_reader, constant }
+        Self { graph, last_reader, constant, products: Products::default() }
+    }
+
+    /// The same interpreter with another way to add products; constants stay as the converter
+    /// computes them.
+    pub fn with_products(self, products: Products) -> Self {
+        Self { products, ..self }
     }
 
     /// Whether a value is the same for every input: a constant, or computed from constants alone.
@@ -130,7 +137,7 @@ impl<'g> Interpreter<'g> {
             let results = if is_constant {
                 evaluate_constant_node(node, &operands)?
             } else {
-                evaluate_node(node, &operands)?
+                evaluate_with(node, &operands, self.products)?
             };
             observer(Evaluated { index, operands: &operands, results: &results })?;
             for (&output, result) in node.outputs.iter().zip(results) {

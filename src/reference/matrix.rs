@@ -2,16 +2,17 @@
 
 use super::elementwise::broadcast_f32;
 use super::strided::Positions;
-use super::{Operands, Reason};
+use super::{Operands, Products, Reason};
 use crate::graph::Tensor;
 
-/// Adds the product of an `[rows, inner]` and an `[inner, columns]` matrix to zeros: one fused
-/// multiply-add per product, in the order of the inner dimension. Operands are given by functions of
-/// row and column, so that transposition is the caller's matter.
+/// Adds the product of an `[rows, inner]` and an `[inner, columns]` matrix to zeros, in the order of the
+/// inner dimension. Operands are given by functions of row and column, so that transposition is the
+/// caller's matter.
 fn product(
     [rows, inner, columns]: [usize; 3],
     a: impl Fn(usize, usize) -> f32,
     b: impl Fn(usize, usize) -> f32,
+    products: Products,
 ) -> Vec<f32> {
     let mut y = vec![0.0_f32; rows * columns];
     if columns == 0 {
@@ -21,7 +22,7 @@ fn product(
         for k in 0..inner {
             let left = a(row, k);
             for (column, sum) in sums.iter_mut().enumerate() {
-                *sum = left.mul_add(b(k, column), *sum);
+                *sum = products.add(left, b(k, column), *sum);
             }
         }
     }
@@ -34,6 +35,7 @@ pub(super) fn gemm(
     shape: Vec<usize>,
     [alpha, beta]: [f32; 2],
     [trans_a, trans_b]: [bool; 2],
+    products: Products,
 ) -> Result<Tensor, Reason> {
     let (a, b) = (operands.f32(0)?, operands.f32(1)?);
     let (a_shape, b_shape) = (operands.get(0)?.shape(), operands.get(1)?.shape());
@@ -47,6 +49,7 @@ pub(super) fn gemm(
         |k, column| {
             if trans_b { b[column * b_width + k] } else { b[k * b_width + column] }
         },
+        products,
     );
     if alpha != 1.0 {
         y.iter_mut().for_each(|y| *y *= alpha);
@@ -60,7 +63,12 @@ pub(super) fn gemm(
 }
 
 /// NumPy `matmul`; see the shape rule for the treatment of one-dimensional operands and batches.
-pub(super) fn matmul(a: &Tensor, b: &Tensor, shape: Vec<usize>) -> Result<Tensor, Reason> {
+pub(super) fn matmul(
+    a: &Tensor,
+    b: &Tensor,
+    shape: Vec<usize>,
+    products: Products,
+) -> Result<Tensor, Reason> {
     let (a_data, b_data) = (a.f32()?, b.f32()?);
     let (a_batch, rows, inner) = match a.shape() {
         [batch @ .., rows, inner] => (batch, *rows, *inner),
@@ -79,6 +87,7 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor, shape: Vec<usize>) -> Result<Tensor
             [rows, inner, columns],
             |row, k| a[row * inner + k],
             |k, column| b[k * columns + column],
+            products,
         ));
     }
     Ok(Tensor::from_f32(shape, y)?)

@@ -2,8 +2,8 @@
 //! that the converter folds constants with and the engine is compared to.
 //!
 //! The order of additions is part of the meaning wherever floats are summed: convolutions add up in
-//! the order kernel row, kernel column, input channel, with one fused multiply-add per product,
-//! starting at +0; matrix products in the order of the inner dimension; averages and reductions in
+//! the order kernel row, kernel column, input channel, with one fused multiply-add per product (or,
+//! when asked, two operations: [`Products`]), starting at +0; matrix products in the order of the inner dimension; averages and reductions in
 //! row-major order. Each other operation is rounded to `f32` on its own. What does not depend on the
 //! input of the network is the exception: sums over constants are taken in f64 and rounded once.
 
@@ -69,6 +69,34 @@ pub enum EvaluationError {
     },
 }
 
+/// How convolutions and matrix products add a product to a sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Products {
+    /// By a fused multiply-add: what a network means, and what every processor does that can.
+    #[default]
+    Fused,
+    /// Rounded to `f32` before it is added: what the engine computes on processors without fused
+    /// multiply-add ([`Isa::fuses_multiply_add`](crate::Isa::fuses_multiply_add)).
+    Rounded,
+}
+
+impl Products {
+    /// `a * b + sum`.
+    fn add(self, a: f32, b: f32, sum: f32) -> f32 {
+        match self {
+            Self::Fused => a.mul_add(b, sum),
+            Self::Rounded => a * b + sum,
+        }
+    }
+}
+
+/// What an interpreter may choose in the arithmetic of operators.
+#[derive(Debug, Clone, Copy)]
+struct Arithmetic {
+    summation: Summation,
+    products: Products,
+}
+
 /// Why an operator cannot be applied; the node's name is added further up.
 #[derive(Debug)]
 struct Reason(String);
@@ -119,7 +147,16 @@ pub fn evaluate_node(
     node: &Node,
     inputs: &[Option<&Tensor>],
 ) -> Result<Vec<Tensor>, EvaluationError> {
-    evaluate_summing(node, inputs, Summation::InOrder)
+    evaluate_with(node, inputs, Products::Fused)
+}
+
+/// As [`evaluate_node`], with the products added as asked.
+fn evaluate_with(
+    node: &Node,
+    inputs: &[Option<&Tensor>],
+    products: Products,
+) -> Result<Vec<Tensor>, EvaluationError> {
+    evaluate_by(node, inputs, Arithmetic { summation: Summation::InOrder, products })
 }
 
 /// As [`evaluate_node`], for operands that do not depend on the input of the network: sums are taken in
@@ -132,18 +169,19 @@ pub fn evaluate_constant_node(
     node: &Node,
     inputs: &[Option<&Tensor>],
 ) -> Result<Vec<Tensor>, EvaluationError> {
-    evaluate_summing(node, inputs, Summation::Wide)
+    let products = Products::Fused;
+    evaluate_by(node, inputs, Arithmetic { summation: Summation::Wide, products })
 }
 
-fn evaluate_summing(
+fn evaluate_by(
     node: &Node,
     inputs: &[Option<&Tensor>],
-    summation: Summation,
+    arithmetic: Arithmetic,
 ) -> Result<Vec<Tensor>, EvaluationError> {
     let shapes: Vec<Option<&[usize]>> =
         inputs.iter().map(|input| input.map(Tensor::shape)).collect();
     let shapes = infer_shapes(node, &shapes, inputs)?;
-    evaluate(&node.op, &Operands(inputs), shapes, summation).map_err(|Reason(reason)| {
+    evaluate(&node.op, &Operands(inputs), shapes, arithmetic).map_err(|Reason(reason)| {
         EvaluationError::Node { node: node.name.clone(), op: node.op.name(), reason }
     })
 }
@@ -153,7 +191,7 @@ fn evaluate(
     op: &Op,
     operands: &Operands<'_>,
     mut shapes: Vec<Vec<usize>>,
-    summation: Summation,
+    Arithmetic { summation, products }: Arithmetic,
 ) -> Result<Vec<Tensor>, Reason> {
     if let Op::Split { axis } = op {
         return rearrange::split(operands.get(0)?, *axis, &shapes);
@@ -170,11 +208,11 @@ fn evaluate(
         Op::PRelu => elementwise::prelu(x()?, operands.get(1)?)?,
         Op::TwoSlope => elementwise::two_slope(x()?, operands.get(1)?, operands.get(2)?)?,
         Op::Step { at_least, low, high } => elementwise::step(x()?, *at_least, *low, *high)?,
-        Op::Conv(attributes) => convolution::convolve(attributes, operands, shape)?,
+        Op::Conv(attributes) => convolution::convolve(attributes, operands, shape, products)?,
         Op::Gemm { alpha, beta, trans_a, trans_b } => {
-            matrix::gemm(operands, shape, [*alpha, *beta], [*trans_a, *trans_b])?
+            matrix::gemm(operands, shape, [*alpha, *beta], [*trans_a, *trans_b], products)?
         }
-        Op::MatMul => matrix::matmul(x()?, operands.get(1)?, shape)?,
+        Op::MatMul => matrix::matmul(x()?, operands.get(1)?, shape, products)?,
         Op::BatchNormalization { epsilon } => {
             normalisation::batch_normalization(operands, *epsilon)?
         }

@@ -2,10 +2,10 @@
 //! what the reference has behind it.
 
 use bnn::{
-    Model, SessionOptions,
+    Isa, Model, SessionOptions,
     graph::{Block, Graph, Tensor, ValueId},
     program::BlockError,
-    reference,
+    reference::{Interpreter, Products},
 };
 
 use crate::random::Random;
@@ -39,7 +39,10 @@ pub(crate) fn check(
     image: Tensor,
     is_exact: bool,
 ) -> Result<(), String> {
-    let values = reference::run_all(graph, &[image]).map_err(|error| error.to_string())?;
+    let fuses = Isa::best().fuses_multiply_add();
+    let products = if fuses { Products::Fused } else { Products::Rounded };
+    let interpreter = Interpreter::new(graph).with_products(products);
+    let values = interpreter.run_all(&[image]).map_err(|error| error.to_string())?;
     for block in &graph.blocks {
         let (input, output) = (graph.value_name(block.input), graph.value_name(block.output));
         let fail = |what: String| Err(format!("block from '{input}' to '{output}': {what}"));

@@ -19,7 +19,7 @@ use bnn::{
     graph::{Op, Tensor},
     import::onnx::{ImportOptions, from_bytes},
     program::{BinaryOutput, StepKind},
-    reference,
+    reference::{Interpreter, Products},
 };
 use model::Writer;
 use network::{Map, Network};
@@ -163,18 +163,23 @@ fn check(seed: u64, parts: usize) -> Result<(), String> {
     let shape = graph.inputs[0].shape.clone();
     let count = input.channels * input.height * input.width;
     let images: Vec<f32> = network.random.dyadic(2 * count, 2, 4);
-    let mut expected = Vec::new();
+    let mut answers = [Vec::new(), Vec::new()];
     for image in images.chunks(count) {
         let tensor = Tensor::from_f32(shape.clone(), image.to_vec()).map_err(|e| e.to_string())?;
-        if expected.is_empty() {
+        if answers[0].is_empty() {
             blocks::check(&graph, &model, tensor.clone(), network.is_exact)?;
         }
-        let answer =
-            reference::run(&graph, &[tensor]).map_err(|error| format!("reference: {error}"))?;
-        expected.extend_from_slice(answer[0].f32().map_err(|error| error.to_string())?);
+        for (answers, products) in answers.iter_mut().zip([Products::Fused, Products::Rounded]) {
+            let answer = Interpreter::new(&graph)
+                .with_products(products)
+                .run(std::slice::from_ref(&tensor))
+                .map_err(|error| format!("reference: {error}"))?;
+            answers.extend_from_slice(answer[0].f32().map_err(|error| error.to_string())?);
+        }
     }
-    let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     for isa in Isa::available() {
+        let expected = &answers[usize::from(!isa.fuses_multiply_add())];
+        let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         for threads in [1, 2] {
             let options = SessionOptions::default().isa(isa).threads(threads);
             let mut session = model.session(&options).map_err(|error| error.to_string())?;
@@ -182,7 +187,7 @@ fn check(seed: u64, parts: usize) -> Result<(), String> {
             if found.len() != expected.len() {
                 return Err(format!("{} outputs, expected {}", found.len(), expected.len()));
             }
-            for (index, (f, e)) in found.iter().zip(&expected).enumerate() {
+            for (index, (f, e)) in found.iter().zip(expected).enumerate() {
                 let tolerance = if network.is_exact { 0.0 } else { 1e-4 * largest };
                 if (f - e).abs() > tolerance || f.is_nan() {
                     return Err(format!(

@@ -1,6 +1,8 @@
 //! The meaning of a program, written as plainly as possible: one value at a time, one step after the
 //! other, no packing, no chunks.
 
+use bnn::Isa;
+
 use crate::program::{
     Alphabet, BinaryConv, BinaryOutput, BufferId, BufferKind, ChannelOp, CombineOp, ConvGeometry,
     Epilogue, EpilogueOp, FloatConv, PadValue, PoolGeometry, Program, Reduction, StepKind,
@@ -22,16 +24,17 @@ impl Map {
 }
 
 /// Outputs of the network for one image.
-pub(crate) fn run(program: &Program, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
-    let maps = run_all(program, inputs);
+pub(crate) fn run(program: &Program, isa: Isa, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
+    let maps = run_all(program, isa, inputs);
     program.outputs.iter().map(|port| maps[port.buffer.index()].clone()).collect()
 }
 
-/// All buffers for one image; bits are 0 and 1.
-pub(crate) fn run_all(program: &Program, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
+/// All buffers for one image; bits are 0 and 1. The instruction set only says whether products are
+/// rounded before they are added.
+pub(crate) fn run_all(program: &Program, isa: Isa, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
     let sizes = program.buffers.iter().map(|b| [b.height, b.width, b.channels]);
     let maps = sizes.map(|size| Map { size, values: Vec::new() }).collect();
-    let mut naive = Naive { program, maps };
+    let mut naive = Naive { program, fused: isa.fuses_multiply_add(), maps };
     for (port, input) in program.inputs.iter().zip(inputs) {
         naive.maps[port.buffer.index()].values = input.to_vec();
     }
@@ -43,6 +46,7 @@ pub(crate) fn run_all(program: &Program, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
 
 struct Naive<'a> {
     program: &'a Program,
+    fused: bool,
     maps: Vec<Map>,
 }
 
@@ -302,7 +306,11 @@ impl Naive<'_> {
             let mut sum = 0.0_f32;
             for_each_tap(g, input.size, y, x, o, |weight, place| {
                 let value = place.map_or(0.0, |(y, x, c)| input.at(y, x, c));
-                sum = value.mul_add(weights[weight], sum);
+                sum = if self.fused {
+                    value.mul_add(weights[weight], sum)
+                } else {
+                    value * weights[weight] + sum
+                };
             });
             values.push(sum);
         });

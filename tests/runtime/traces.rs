@@ -1,7 +1,7 @@
 //! What a traced run shows of a network.
 
 use bnn::{
-    Model, SessionOptions,
+    Isa, Model, SessionOptions,
     program::Buffer,
     runtime::{BufferContents, TracedWrite},
 };
@@ -47,7 +47,8 @@ proptest! {
                     all[all.len() / images * image..][..all.len() / images].to_vec()
                 };
                 let own: Vec<Vec<f32>> = inputs.iter().map(of_image).collect();
-                naive::run_all(&program, &own.iter().map(Vec::as_slice).collect::<Vec<_>>())
+                let own: Vec<&[f32]> = own.iter().map(Vec::as_slice).collect();
+                naive::run_all(&program, Isa::best(), &own)
             })
             .collect();
         let model = Model::from_program(program.clone()).unwrap();

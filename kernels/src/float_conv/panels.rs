@@ -8,8 +8,7 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(super) struct Panels {
     tiles: &'static Tiles,
-    /// The tiles used, by number of vectors and pixels.
-    shapes: &'static [&'static [TileFunction]],
+    depthwise: bool,
     walk: Walk,
     /// Vertical stride.
     stride: usize,
@@ -19,6 +18,9 @@ pub(super) struct Panels {
     out_channels: usize,
     /// Panels in the order of their weights.
     panels: Vec<Panel>,
+    /// The tiles of a row, for each number of vectors. To find them anew would take two divisions a
+    /// tile, as long as some of its products.
+    strips: Vec<Vec<Strip>>,
     weights: AlignedFloats,
 }
 
@@ -34,6 +36,15 @@ struct Panel {
     last_lanes: usize,
     /// Position of its weights `[products][vectors][lanes]`.
     weights: usize,
+}
+
+/// Neighbouring pixels of an output row that are computed together.
+#[derive(Debug)]
+struct Strip {
+    /// First pixel.
+    start: usize,
+    pixels: usize,
+    tile: TileFunction,
 }
 
 impl Panels {
@@ -70,14 +81,19 @@ impl Panels {
 
         let (shapes, groups) =
             if depthwise { (tiles.depthwise, 1) } else { (tiles.full, geometry.groups) };
-        let most_vectors =
-            if geometry.output() == [1, 1] || depthwise { shapes.len() } else { tiles.panel };
         let group_outputs = geometry.out_channels / groups;
+        let vectors = group_outputs.div_ceil(tiles.lanes);
         let products = geometry.products();
+        let [out_height, out_width] = geometry.output();
+        let most_vectors = if depthwise || out_height * out_width == 1 {
+            shapes.len()
+        } else {
+            widest(tiles, out_width, vectors, products)
+        };
         let mut panels = Vec::new();
         let mut packed = 0;
         for group in 0..groups {
-            for part in split(group_outputs.div_ceil(tiles.lanes), most_vectors) {
+            for part in split(vectors, most_vectors) {
                 let first = part.start * tiles.lanes;
                 let end = (part.end * tiles.lanes).min(group_outputs);
                 panels.push(Panel {
@@ -101,15 +117,27 @@ impl Panels {
                 }
             }
         }
+        let strips = shapes
+            .iter()
+            .map(|shapes| {
+                let strip = |part: Range<usize>| Strip {
+                    start: part.start,
+                    pixels: part.len(),
+                    tile: shapes[part.len() - 1],
+                };
+                split(out_width, shapes.len()).map(strip).collect()
+            })
+            .collect();
         Self {
             tiles,
-            shapes,
+            depthwise,
             walk,
             stride: geometry.stride[0],
             row_len: width * channels,
-            out_width: geometry.output()[1],
+            out_width,
             out_channels: geometry.out_channels,
             panels,
+            strips,
             weights,
         }
     }
@@ -128,12 +156,11 @@ impl Panels {
         for (y, out) in rows.zip(out.chunks_exact_mut(self.out_width * self.out_channels)) {
             let row = (y * self.stride - source.first) * self.row_len;
             for panel in &self.panels {
-                let shapes = self.shapes[panel.vectors - 1];
-                for part in split(self.out_width, shapes.len()) {
+                for strip in &self.strips[panel.vectors - 1] {
                     let source =
-                        &source.values[row + part.start * walk.pixel_step + panel.input_channel..];
-                    let out = &mut out[part.start * self.out_channels + panel.channel..];
-                    debug_assert!(self.reach(panel, part.len()) <= source.len());
+                        &source.values[row + strip.start * walk.pixel_step + panel.input_channel..];
+                    let out = &mut out[strip.start * self.out_channels + panel.channel..];
+                    debug_assert!(self.reach(panel, strip.pixels) <= source.len());
                     let tile = Tile {
                         walk,
                         source: source.as_ptr(),
@@ -143,10 +170,12 @@ impl Panels {
                         last_lanes: panel.last_lanes,
                     };
                     // SAFETY: `new` was promised that the processor has the instruction set. The
-                    // source holds all rows that the output rows read, as the caller has checked, and by
-                    // the validated geometry the windows of all output pixels lie in them. The panel's weights are complete, and its channels
-                    // of the pixels of this part lie in the output row.
-                    unsafe { shapes[part.len() - 1](&tile) }
+                    // source holds all rows that the output rows read, as the caller has checked, and
+                    // by the validated geometry the windows of all output pixels lie in them. The
+                    // panel's weights are complete and, as panels are whole vectors from an aligned
+                    // start, aligned to a vector; its channels of the pixels of this strip lie in the
+                    // output row.
+                    unsafe { (strip.tile)(&tile) }
                 }
             }
         }
@@ -156,19 +185,47 @@ impl Panels {
     fn reach(&self, panel: &Panel, pixels: usize) -> usize {
         let walk = &self.walk;
         let lanes = (panel.vectors - 1) * self.tiles.lanes + panel.last_lanes;
-        let depthwise = std::ptr::eq(self.shapes, self.tiles.depthwise);
         (walk.rows - 1) * walk.row_step
             + (walk.runs - 1) * walk.run_step
             + (pixels - 1) * walk.pixel_step
-            + if depthwise { lanes } else { walk.run_len }
+            + if self.depthwise { lanes } else { walk.run_len }
     }
 }
 
+/// Most vectors of channels in a panel, where several pixels are computed.
+///
+/// The widest panel loads least per product as long as its weights stay in the first-level cache. Where
+/// they do not, each tile of a row streams them from the next level, and a short row that needs fewer
+/// tiles with one vector less streams less.
+fn widest(tiles: &Tiles, out_width: usize, vectors: usize, products: usize) -> usize {
+    let most_pixels = |vectors: usize| tiles.full[vectors - 1].len();
+    let (widest, narrower) = (tiles.panel, tiles.panel - 1);
+    let streams = widest * tiles.lanes * products * size_of::<f32>() > FIRST_LEVEL;
+    let fewer = out_width.div_ceil(most_pixels(narrower)) < out_width.div_ceil(most_pixels(widest));
+    let busy = narrower * most_pixels(narrower) >= BUSY;
+    // Few vectors may not divide into panels of that many: two and two would be as many panels more.
+    let divides = vectors > 2 * widest;
+    let short = out_width <= SHORT_ROW;
+    if streams && short && fewer && busy && divides { narrower } else { widest }
+}
+
+/// Bytes of the smallest first-level cache of the processors meant.
+const FIRST_LEVEL: usize = 32 << 10;
+
+/// Rows of so many pixels take few tiles, so that one less makes a difference.
+const SHORT_ROW: usize = 16;
+
+/// Sums of a tile that keep two units busy whose results take up to five cycles.
+const BUSY: usize = 10;
+
 /// Splits `0..total` into the fewest parts of at most `most`, their lengths as equal as can be: two
-/// tiles of 4 and 3 keep the units busier than one of 6 and one of 1.
+/// tiles of 4 and 3 keep the units busier than one of 6 and one of 1. The longer ones come first: one
+/// tile after the other of the same shape is what branch prediction expects.
 fn split(total: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = total.div_ceil(most);
-    (0..parts).map(move |part| part * total / parts..(part + 1) * total / parts)
+    let (short, longer) = (total / parts, total % parts);
+    let start = move |part: usize| part * short + part.min(longer);
+    (0..parts).map(move |part| start(part)..start(part + 1))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use crate::{ConvGeometry, MapRows};
 use std::ops::Range;
 
 /// See [`FloatConv::accumulate`](super::FloatConv::accumulate), which has checked the lengths.
-/// `weights` are `[out_channels, kernel_h, kernel_w, in_channels / groups]`.
+/// `weights` are `[out_channels, kernel_h, kernel_w, in_channels / groups]`; `add_product` gets a weight,
+/// an input and the sum so far.
 pub(super) fn accumulate(
     geometry: &ConvGeometry,
     padded_width: usize,
@@ -12,6 +13,7 @@ pub(super) fn accumulate(
     source: MapRows<'_, f32>,
     rows: Range<usize>,
     out: &mut [f32],
+    add_product: impl Fn(f32, f32, f32) -> f32,
 ) {
     let channels = geometry.in_channels;
     let [kernel_height, kernel_width] = geometry.kernel;
@@ -34,7 +36,7 @@ pub(super) fn accumulate(
                         .iter()
                         .zip(&filter[tap..tap + group_inputs])
                     {
-                        sum = value.mul_add(*weight, sum);
+                        sum = add_product(*weight, *value, sum);
                     }
                 }
             }

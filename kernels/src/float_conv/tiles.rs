@@ -27,7 +27,7 @@ pub(super) struct Tile<'a> {
     pub(super) walk: &'a Walk,
     /// First input of the first pixel.
     pub(super) source: *const f32,
-    /// `[products][vectors][lanes]`, where the tile has `vectors`.
+    /// `[products][vectors][lanes]`, where the tile has `vectors`; aligned to a vector.
     pub(super) weights: *const f32,
     /// First output of the first pixel.
     pub(super) out: *mut f32,
@@ -41,7 +41,7 @@ pub(super) struct Tile<'a> {
 ///
 /// # Safety
 /// The processor has the instruction set of the tile. The input of all its pixels and the weights can
-/// be read, its outputs can be written.
+/// be read, the weights are aligned to a vector, its outputs can be written.
 pub(super) type TileFunction = unsafe fn(&Tile<'_>);
 
 /// The tiles of an instruction set.
@@ -100,7 +100,8 @@ unsafe fn full<V: Lanes, const PIXELS: usize, const VECTORS: usize>(tile: &Tile<
 /// Adds one product to each sum: the inputs lie `pixel_step` apart, the weights side by side.
 ///
 /// # Safety
-/// The processor has the features of the vectors; the inputs and the weights can be read.
+/// The processor has the features of the vectors; the inputs and the weights can be read, and the weights
+/// are aligned to a vector.
 #[inline(always)]
 unsafe fn multiply<V: Lanes, const PIXELS: usize, const VECTORS: usize>(
     sums: &mut [[V; VECTORS]; PIXELS],
@@ -112,7 +113,7 @@ unsafe fn multiply<V: Lanes, const PIXELS: usize, const VECTORS: usize>(
     unsafe {
         let mut factors = [V::splat(0.0); VECTORS];
         for (vector, factor) in factors.iter_mut().enumerate() {
-            *factor = V::load(weights.add(vector * V::LANES));
+            *factor = V::load_aligned(weights.add(vector * V::LANES));
         }
         for (pixel, sums) in sums.iter_mut().enumerate() {
             let value = V::splat(*source.add(pixel * pixel_step));
@@ -140,7 +141,7 @@ unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usize>(tile: &
                 let source = tile.source.add(row * walk.row_step + run * walk.run_step);
                 let mut factors = [V::splat(0.0); VECTORS];
                 for (vector, factor) in factors.iter_mut().enumerate() {
-                    *factor = V::load(weights.add(vector * V::LANES));
+                    *factor = V::load_aligned(weights.add(vector * V::LANES));
                 }
                 weights = weights.add(VECTORS * V::LANES);
                 for (pixel, sums) in sums.iter_mut().enumerate() {
@@ -221,12 +222,21 @@ macro_rules! tiles {
     };
 }
 
-// Sixteen registers, of which the emulated multiply-add takes most.
+// Sixteen registers: 3 x 4 sums, 1 input, 1 product; the weights are read where they are multiplied.
 #[cfg(target_arch = "x86_64")]
 tiles! {
-    V2 in v2: crate::simd::Sse4, "ssse3,sse4.1,popcnt", "f32 v2", panel 2,
-    full { 1 => [1 2], 2 => [1 2], }
-    depthwise { 1 => [1 2], 2 => [1 2], }
+    V2 in v2: crate::simd::Sse4, "ssse3,sse4.1,popcnt", "f32 v2", panel 4,
+    full {
+        1 => [1 2 3 4 5 6 7 8],
+        2 => [1 2 3 4 5 6],
+        3 => [1 2 3 4],
+        4 => [1 2 3],
+        5 => [1],
+        6 => [1],
+        7 => [1],
+        8 => [1],
+    }
+    depthwise { 1 => [1 2 3 4 5 6], 2 => [1 2 3 4], }
 }
 
 // Sixteen registers: 6 x 2 sums, 2 weights, 1 input. Eight sums hide the latency of two units.
@@ -246,14 +256,14 @@ tiles! {
     depthwise { 1 => [1 2 3 4 5 6], 2 => [1 2 3 4], }
 }
 
-// Thirty-two registers: 6 x 4 sums, 4 weights, 1 input.
+// Thirty-two registers: 6 x 4 sums, 4 weights, 1 input. With 12 x 2 the compiler runs out of them.
 #[cfg(target_arch = "x86_64")]
 tiles! {
     AVX512 in avx512: crate::simd::Avx512, "avx2,fma,popcnt,avx512f,avx512bw,avx512dq,avx512vl", "f32 avx512",
     panel 4,
     full {
         1 => [1 2 3 4 5 6 7 8 9 10 11 12],
-        2 => [1 2 3 4 5 6 7 8 9 10 11 12],
+        2 => [1 2 3 4 5 6 7 8 9 10 11],
         3 => [1 2 3 4 5 6 7 8],
         4 => [1 2 3 4 5 6],
         5 => [1],

@@ -54,7 +54,7 @@ unsafe fn mean<V: Lanes>(
     unsafe { pool::<V, true>(windows, divisor, input, rows, out) }
 }
 
-/// Vectors that are reduced side by side.
+/// Most vectors that are reduced side by side.
 const WIDE: usize = 4;
 
 /// # Safety
@@ -68,38 +68,43 @@ unsafe fn pool<V: Lanes, const MEAN: bool>(
     out: &mut [f32],
 ) {
     let channels = windows.geometry.channels;
+    // What is left behind the wide windows: so many vectors, the last one with so many channels.
+    let rest = (channels % (WIDE * V::LANES)).div_ceil(V::LANES);
+    let last_lanes = (channels - 1) % V::LANES + 1;
     for (y, row) in rows.zip(out.chunks_exact_mut(windows.output[1] * channels)) {
         for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
             let taps = windows.taps(input.first, y, x);
             let divisor = divisor.unwrap_or(taps.count()) as f32;
-            let mut channel = 0;
-            // SAFETY: the taps lie in the input, by the geometry; all channels touched are below the
-            // number of channels, which pixels of input and output have.
+            // SAFETY: the taps lie in the input, by the geometry; all channels touched are below the number
+            // of channels, which pixels of input and output have.
             unsafe {
-                let (input, out) = (input.values.as_ptr(), pixel.as_mut_ptr());
-                while channel + WIDE * V::LANES <= channels {
-                    let (input, out) = (input.add(channel), out.add(channel));
-                    window::<V, MEAN, WIDE>(taps, divisor, input, out, V::LANES);
-                    channel += WIDE * V::LANES;
+                let (mut input, mut out) = (input.values.as_ptr(), pixel.as_mut_ptr());
+                for _ in 0..channels / (WIDE * V::LANES) {
+                    window::<V, MEAN, WIDE, false>(taps, divisor, input, out, V::LANES);
+                    (input, out) = (input.add(WIDE * V::LANES), out.add(WIDE * V::LANES));
                 }
-                while channel < channels {
-                    let lanes = V::LANES.min(channels - channel);
-                    let (input, out) = (input.add(channel), out.add(channel));
-                    window::<V, MEAN, 1>(taps, divisor, input, out, lanes);
-                    channel += lanes;
+                match (rest, last_lanes == V::LANES) {
+                    (0, _) => {}
+                    (1, true) => window::<V, MEAN, 1, false>(taps, divisor, input, out, V::LANES),
+                    (2, true) => window::<V, MEAN, 2, false>(taps, divisor, input, out, V::LANES),
+                    (3, true) => window::<V, MEAN, 3, false>(taps, divisor, input, out, V::LANES),
+                    (1, false) => window::<V, MEAN, 1, true>(taps, divisor, input, out, last_lanes),
+                    (2, false) => window::<V, MEAN, 2, true>(taps, divisor, input, out, last_lanes),
+                    (3, false) => window::<V, MEAN, 3, true>(taps, divisor, input, out, last_lanes),
+                    _ => window::<V, MEAN, 4, true>(taps, divisor, input, out, last_lanes),
                 }
             }
         }
     }
 }
 
-/// Reduces some channels of one window; only `last_lanes` of the last vector are channels.
+/// Reduces some channels of one window; if `PARTIAL`, only `last_lanes` of the last vector are channels.
 ///
 /// # Safety
 /// The processor has the features of the vectors; these channels of all taps can be read and those
 /// of the output pixel be written.
 #[inline(always)]
-unsafe fn window<V: Lanes, const MEAN: bool, const VECTORS: usize>(
+unsafe fn window<V: Lanes, const MEAN: bool, const VECTORS: usize, const PARTIAL: bool>(
     taps: Taps,
     divisor: f32,
     input: *const f32,
@@ -113,7 +118,7 @@ unsafe fn window<V: Lanes, const MEAN: bool, const VECTORS: usize>(
         taps.for_each(|at| {
             for (vector, reduced) in reduced.iter_mut().enumerate() {
                 let from = input.add(at + vector * V::LANES);
-                let values = if vector + 1 == VECTORS && last_lanes < V::LANES {
+                let values = if PARTIAL && vector + 1 == VECTORS {
                     V::load_first(from, last_lanes)
                 } else {
                     V::load(from)
@@ -126,7 +131,7 @@ unsafe fn window<V: Lanes, const MEAN: bool, const VECTORS: usize>(
                 reduced = reduced.div(V::splat(divisor));
             }
             let to = out.add(vector * V::LANES);
-            if vector + 1 == VECTORS && last_lanes < V::LANES {
+            if PARTIAL && vector + 1 == VECTORS {
                 reduced.store_first(to, last_lanes);
             } else {
                 reduced.store(to);

@@ -3,7 +3,7 @@
 use super::Lanes;
 use std::arch::x86_64::*;
 
-/// Four lanes of SSE4.1. There is no fused multiply-add before FMA: it is computed exactly in f64.
+/// Four lanes of SSE4.1, which has no fused multiply-add.
 #[derive(Clone, Copy)]
 pub(crate) struct Sse4(__m128);
 
@@ -37,6 +37,7 @@ impl Lanes for Sse4 {
     operations! {
         fn splat(x: f32) -> Self = Self(_mm_set1_ps(x));
         fn load(from: *const f32) -> Self = Self(_mm_loadu_ps(from));
+        fn load_aligned(from: *const f32) -> Self = Self(_mm_load_ps(from));
         fn load_first(from: *const f32, count: usize) -> Self = {
             let mut lanes = [0.0; 4];
             lanes.as_mut_ptr().copy_from_nonoverlapping(from, count);
@@ -60,22 +61,9 @@ impl Lanes for Sse4 {
         }
     }
 
-    #[inline(always)]
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: the caller keeps the promises of the trait: features.
-        unsafe {
-            let low =
-                mul_add_f64(_mm_cvtps_pd(self.0), _mm_cvtps_pd(factor.0), _mm_cvtps_pd(addend.0));
-            let high = mul_add_f64(
-                _mm_cvtps_pd(_mm_movehl_ps(self.0, self.0)),
-                _mm_cvtps_pd(_mm_movehl_ps(factor.0, factor.0)),
-                _mm_cvtps_pd(_mm_movehl_ps(addend.0, addend.0)),
-            );
-            Self(_mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high)))
-        }
-    }
-
     operations! {
+        fn mul_add(self, factor: Self, addend: Self) -> Self =
+            Self(_mm_add_ps(_mm_mul_ps(self.0, factor.0), addend.0));
         fn add(self, other: Self) -> Self = Self(_mm_add_ps(self.0, other.0));
         fn sub(self, other: Self) -> Self = Self(_mm_sub_ps(self.0, other.0));
         fn mul(self, other: Self) -> Self = Self(_mm_mul_ps(self.0, other.0));
@@ -95,37 +83,6 @@ impl Lanes for Sse4 {
         fn round_ties_even(self) -> Self =
             Self(_mm_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0));
         fn sqrt(self) -> Self = Self(_mm_sqrt_ps(self.0));
-    }
-}
-
-/// `a * b + c` for values of f32, such that rounding the result to f32 gives the fused multiply-add.
-///
-/// The product of two f32 is exact in f64 (24 + 24 bits of 53). The sum is rounded to odd: where it is
-/// inexact, the one of its two neighbours that has an odd significand is taken. A second rounding to
-/// at most 53 - 2 bits then gives what a single one would have given (Boldo and Melquiond, "Emulation
-/// of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
-///
-/// # Safety
-/// The processor has SSE4.1.
-#[inline(always)]
-unsafe fn mul_add_f64(a: __m128d, b: __m128d, c: __m128d) -> __m128d {
-    // SAFETY: the caller has the features.
-    unsafe {
-        let product = _mm_mul_pd(a, b);
-        // Knuth's two-sum: `sum + error` is exactly `product + c`.
-        let sum = _mm_add_pd(product, c);
-        let from_c = _mm_sub_pd(sum, product);
-        let error = _mm_add_pd(_mm_sub_pd(product, _mm_sub_pd(sum, from_c)), _mm_sub_pd(c, from_c));
-        // Ordered comparisons: the error of an infinite or NaN sum is NaN, and the sum stays.
-        let zero = _mm_setzero_pd();
-        let inexact = _mm_or_pd(_mm_cmplt_pd(error, zero), _mm_cmpgt_pd(error, zero));
-        let inexact = _mm_castpd_si128(inexact);
-        // Where the error has the other sign, the sum was rounded away from zero: one step back
-        // truncates it. Then the lowest bit is set.
-        let away = _mm_srli_epi64::<63>(_mm_castpd_si128(_mm_xor_pd(error, sum)));
-        let truncated = _mm_sub_epi64(_mm_castpd_si128(sum), _mm_and_si128(inexact, away));
-        let odd = _mm_or_si128(truncated, _mm_srli_epi64::<63>(inexact));
-        _mm_castsi128_pd(odd)
     }
 }
 
@@ -150,6 +107,7 @@ impl Lanes for Avx2 {
     operations! {
         fn splat(x: f32) -> Self = Self(_mm256_set1_ps(x));
         fn load(from: *const f32) -> Self = Self(_mm256_loadu_ps(from));
+        fn load_aligned(from: *const f32) -> Self = Self(_mm256_load_ps(from));
         fn load_first(from: *const f32, count: usize) -> Self =
             Self(_mm256_maskload_ps(from, first_lanes(count)));
         fn store(self, to: *mut f32) -> () = _mm256_storeu_ps(to, self.0);
@@ -193,6 +151,7 @@ impl Lanes for Avx512 {
     operations! {
         fn splat(x: f32) -> Self = Self(_mm512_set1_ps(x));
         fn load(from: *const f32) -> Self = Self(_mm512_loadu_ps(from));
+        fn load_aligned(from: *const f32) -> Self = Self(_mm512_load_ps(from));
         fn load_first(from: *const f32, count: usize) -> Self =
             Self(_mm512_maskz_loadu_ps(first_mask(count), from));
         fn store(self, to: *mut f32) -> () = _mm512_storeu_ps(to, self.0);

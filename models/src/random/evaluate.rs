@@ -3,7 +3,7 @@
 use bnn::convert::{ConvertOptions, convert};
 use bnn::graph::{Graph, Node, Op, Tensor, ValueId};
 use bnn::reference::{EvaluationError, evaluate_node};
-use bnn::{Model, SessionOptions};
+use bnn::{Isa, Model, SessionOptions};
 
 /// The result of a node for each sample.
 pub(super) fn evaluate(
@@ -29,8 +29,8 @@ pub(super) fn evaluate(
     (0..samples).map(one).collect()
 }
 
-/// The layers that take most of the time, by the engine: it gives the same numbers on every machine, as the
-/// interpreter does, and is faster by orders of magnitude. The numbers are those of the interpreter, but for
+/// The layers that take most of the time, by the engine: with fused multiply-adds, or else on its scalar path,
+/// it gives the same numbers on every machine, as the interpreter does, and is faster by orders of magnitude. The numbers are those of the interpreter, but for
 /// the rounding where all weights of a filter have one magnitude other than 1. Nothing where the engine
 /// refuses the layer.
 fn by_engine(graph: &Graph, node: &Node, values: &[Vec<Tensor>]) -> Option<Vec<Tensor>> {
@@ -49,7 +49,8 @@ fn by_engine(graph: &Graph, node: &Node, values: &[Vec<Tensor>]) -> Option<Vec<T
     let model = Model::from_program(program).ok()?;
     let shape: Vec<usize> = [1].iter().chain(&model.outputs().first()?.shape).copied().collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut session = model.session(&SessionOptions::default().threads(threads)).ok()?;
+    let isa = Some(Isa::best()).filter(|isa| isa.fuses_multiply_add()).unwrap_or(Isa::Scalar);
+    let mut session = model.session(&SessionOptions::default().isa(isa).threads(threads)).ok()?;
     let mut results = Vec::with_capacity(samples.len());
     for sample in samples {
         let result = session.run(sample.f32().ok()?).ok()?;

@@ -82,7 +82,9 @@ fn describe(isa: Isa) -> Path {
 fn note(isa: Isa) -> Option<&'static str> {
     match isa {
         Isa::Scalar => Some("the reference that the others are tested against"),
-        Isa::V2 => Some("multiplies and adds in f64 to give the bits of fused operations"),
+        Isa::V2 => {
+            Some("float layers without fused multiply-add: equal to the others up to rounding")
+        }
         _ => None,
     }
 }
