@@ -153,12 +153,29 @@ impl FloatConv {
     /// # Panics
     /// If a slice has another length than the layer asks for, or a row is outside.
     pub fn fill_rows(&self, input: &[f32], rows: Range<usize>, padded: &mut [f32]) {
+        let [height, width] = self.geometry.input;
+        let len = width * self.geometry.in_channels;
+        assert_eq!(input.len(), height * len, "input map");
+        self.fill_rows_with(rows, padded, |row, inside| {
+            inside.copy_from_slice(&input[row * len..][..len]);
+        });
+    }
+
+    /// As [`fill_rows`](Self::fill_rows), where `write` is called with a row of the input and the place
+    /// for its values `[width, in_channels]`: for maps in another order.
+    ///
+    /// # Panics
+    /// If `padded` has another length than the layer asks for, or a row is outside.
+    pub fn fill_rows_with(
+        &self,
+        rows: Range<usize>,
+        padded: &mut [f32],
+        mut write: impl FnMut(usize, &mut [f32]),
+    ) {
         let ConvGeometry { input: [height, width], in_channels, pads: [top, left, ..], .. } =
             self.geometry;
-        assert_eq!(input.len(), height * width * in_channels, "input map");
         assert!(rows.start <= rows.end && rows.end <= self.geometry.padded_input()[0], "rows");
         assert_eq!(padded.len(), rows.len() * self.row_len(), "padded rows");
-        let len = width * in_channels;
         for (row, padded) in rows.zip(padded.chunks_exact_mut(self.row_len())) {
             let row = row.wrapping_sub(top);
             if row >= height {
@@ -166,9 +183,9 @@ impl FloatConv {
                 continue;
             }
             let (before, rest) = padded.split_at_mut(left * in_channels);
-            let (inside, after) = rest.split_at_mut(len);
+            let (inside, after) = rest.split_at_mut(width * in_channels);
             before.fill(0.0);
-            inside.copy_from_slice(&input[row * len..][..len]);
+            write(row, inside);
             after.fill(0.0);
         }
     }
@@ -311,15 +328,21 @@ mod tests {
         }
         let conv =
             FloatConv::new(Isa::Scalar, geometry.clone(), FloatWeights::F32(weights)).unwrap();
-        let mut scratch = vec![f32::NAN; conv.scratch_len()];
-        conv.prepare(input, &mut scratch);
-        let source = if scratch.is_empty() { input } else { &scratch };
         let [height, width] = geometry.output();
+        let read = conv.rows_read(0..height);
+        let mut padded = vec![f32::NAN; read.len() * conv.row_len()];
+        conv.fill_rows(input, read, &mut padded);
         let mut out = vec![f32::NAN; height * width * geometry.out_channels];
-        let (rows, width) = (0..height, conv.padded[1]);
-        reference::accumulate(geometry, width, weights, source, rows, &mut out, |w, x, sum| {
-            w * x + sum
-        });
+        let (source, width) = (MapRows::whole(&padded[..]), conv.padded_width);
+        reference::accumulate(
+            geometry,
+            width,
+            weights,
+            source,
+            0..height,
+            &mut out,
+            |w, x, sum| w * x + sum,
+        );
         out
     }
 

@@ -9,13 +9,15 @@ use super::{
     info::StepInfo,
     memory::{self, Block},
     prepare::{self, Work, buffer_bytes, buffer_len},
+    rows::MapOrder,
 };
 use crate::program::{BufferId, BufferKind, Program};
 
 /// Which steps are carried out together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Joining {
-    /// A map that only the next step reads, window by window, exists only a few rows at a time.
+    /// A map that only the next step reads, window by window, exists only a few rows at a time; so does
+    /// one that is only brought into another order for it.
     Windows,
     /// Each step by itself, so that all maps can be looked at.
     None,
@@ -141,18 +143,27 @@ impl Planned {
         let buffer = program.buffer(between);
         let is_output = program.outputs.iter().any(|port| port.buffer == between);
         let same = last.info.output == [buffer.height, buffer.width, buffer.channels];
-        if buffer.kind != BufferKind::F32
-            || is_output
-            || readers[between.index()] != 1
-            || !same
-            || !matches!((&last.work, &self.work), (Work::Rows(_), Work::Rows(_)))
-        {
+        if buffer.kind != BufferKind::F32 || is_output || readers[between.index()] != 1 || !same {
             return Ok(Err((last, self)));
         }
-        let (Work::Rows(feeder), Work::Rows(step)) = (last.work, self.work) else {
-            unreachable!("just looked at")
+        let joined = match (last.work, self.work) {
+            (Work::Rows(feeder), Work::Rows(step)) => {
+                step.fed_by(*feeder, last.access.reads.len())?.map_err(|(step, feeder)| {
+                    (Work::Rows(Box::new(feeder)), Work::Rows(Box::new(step)))
+                })
+            }
+            (Work::Gather { dims, strides, offset }, Work::Rows(step)) => {
+                match (last.info.output == dims[..], strides[..].try_into()) {
+                    (true, Ok(strides)) => step.reordering(MapOrder { strides, offset }),
+                    _ => Err(*step),
+                }
+                .map_err(|step| {
+                    (Work::Gather { dims, strides, offset }, Work::Rows(Box::new(step)))
+                })
+            }
+            apart => Err(apart),
         };
-        Ok(match step.fed_by(*feeder, last.access.reads.len())? {
+        Ok(match joined {
             Ok(joined) => {
                 let mut info = self.info;
                 info.name = format!("{} + {}", last.info.name, info.name);
@@ -166,10 +177,9 @@ impl Planned {
                 access.writes = self.access.writes;
                 Ok(Self { work: Work::Rows(Box::new(joined)), info, access })
             }
-            Err((step, feeder)) => Err((
-                Self { work: Work::Rows(Box::new(feeder)), ..last },
-                Self { work: Work::Rows(Box::new(step)), ..self },
-            )),
+            Err((first, second)) => {
+                Err((Self { work: first, ..last }, Self { work: second, ..self }))
+            }
         })
     }
 }

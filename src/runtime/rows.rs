@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use bnn_kernels::{
     AffineBinary, AveragePool, BinaryConv, ConvGeometry, Epilogue, FloatConv, Isa, MapRows,
-    MapValues, MaxPool, MaxPoolBits, OutputSlice, PoolGeometry, Reduction, SegmentBits, i32_to_f32,
-    i32_to_i16, pack_i32, reduce_channels, words_per_pixel,
+    MapValues, MaxPool, MaxPoolBits, OutputSlice, PoolGeometry, Reduction, SegmentBits, gather,
+    i32_to_f32, i32_to_i16, pack_i32, reduce_channels, words_per_pixel,
 };
 
 use super::{RunError, binding::Reads, few::Few, memory::LINE, row_window::RowWindow};
@@ -114,8 +114,19 @@ pub(crate) struct RowStep {
     temporary: Temporary,
     /// The step whose output is the input.
     feeder: Option<Box<RowStep>>,
+    /// Where the values of the input lie, if it has another order than the kernels'.
+    order: Option<MapOrder>,
     /// Position among the reads of the first operand of the epilogue.
     first_operand: usize,
+}
+
+/// A map in any order of its dimensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MapOrder {
+    /// Values from one row, one column, one channel to the next.
+    pub(crate) strides: [isize; 3],
+    /// Position of the first value.
+    pub(crate) offset: usize,
 }
 
 /// Words of the parts of temporary memory. That of the feeder comes behind.
@@ -179,6 +190,7 @@ impl RowStep {
             chunk,
             temporary,
             feeder: None,
+            order: None,
             first_operand: 1,
         };
         let row_bytes = match &step.producer {
@@ -231,6 +243,17 @@ impl RowStep {
         self.first_operand = reads;
         self.feeder = Some(Box::new(feeder));
         Ok(Ok(self))
+    }
+
+    /// This step reading its input in another order, or itself, if it cannot.
+    pub(crate) fn reordering(mut self, order: MapOrder) -> Result<Self, Self> {
+        match &self.producer {
+            Producer::FloatConv(conv) if !conv.reads_in_place() && self.feeder.is_none() => {
+                self.order = Some(order);
+                Ok(self)
+            }
+            _ => Err(self),
+        }
     }
 
     /// Words for the rows of the input that are kept, at least those that a chunk reads.
@@ -336,7 +359,14 @@ impl RowStep {
             (Producer::FloatConv(conv), None) if !conv.reads_in_place() => {
                 let (input, window) = (reads.f32(0), bytemuck::cast_slice_mut(window));
                 let values = covered.cover(read, conv.row_len(), window, |rows, padded| {
-                    conv.fill_rows(input, rows, padded);
+                    let Some(MapOrder { strides: [y, x, c], offset }) = self.order else {
+                        return conv.fill_rows(input, rows, padded);
+                    };
+                    let dims = [conv.geometry().input[1], conv.geometry().in_channels];
+                    conv.fill_rows_with(rows, padded, |row, inside| {
+                        let first = offset.wrapping_add_signed(y * row as isize);
+                        gather(input, &dims, &[x, c], first, inside);
+                    });
                 });
                 source = MapRows { values, first: covered.first() };
             }

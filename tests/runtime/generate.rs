@@ -326,9 +326,14 @@ impl Generator {
     fn windows_of_one_reader(&mut self, input: BufferId, bits: Option<BufferId>) {
         let before = self.floats.len();
         self.stores_once = true;
-        match (self.random.below(3), bits) {
+        let mut pooled = self.random.chance(70);
+        match (self.random.below(4), bits) {
             (0, Some(bits)) => self.binary_conv(bits),
             (1, _) => self.pool(input),
+            (2, _) => {
+                self.gather(input);
+                pooled = false;
+            }
             _ => self.float_conv(input),
         }
         self.stores_once = false;
@@ -336,7 +341,7 @@ impl Generator {
             return;
         }
         let map = self.floats.pop().expect("just counted");
-        if self.random.chance(70) {
+        if pooled {
             self.pool(map);
         } else {
             self.float_conv(map);
