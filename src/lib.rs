@@ -4,7 +4,8 @@
 //! and a count of bits. A trained network is converted once (by the tool `bnn-convert`, or with
 //! [`import`] and [`convert`]) to a `.bnn` file; this crate loads such files and runs them on the CPU.
 //! The results are those of the float network that was trained, and they are the same to the bit on
-//! every instruction set, with any number of threads and in any batch.
+//! every instruction set, with any number of threads and in any batch; only processors without fused
+//! multiply-add round the sums of float layers otherwise ([`Isa::fuses_multiply_add`]).
 //!
 //! # Classify a picture
 //!

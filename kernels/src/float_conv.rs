@@ -496,6 +496,21 @@ mod tests {
     }
 
     #[test]
+    fn short_rows_of_many_weights_agree() {
+        // More weights than a first-level cache holds, in panels of other widths than elsewhere.
+        for width in [6, 7, 8, 14, 16, 17] {
+            let geometry = ConvGeometry { input: [3, width], kernel: [3, 1], ..dense(190, 170) };
+            let input = noise(input_len(&geometry), 9);
+            let weights = noise(170 * geometry.products(), 10);
+            for isa in Isa::available() {
+                let expected = expected(isa, &geometry, &weights, &input);
+                let found = run(isa, &geometry, FloatWeights::F32(&weights), &input);
+                assert!(same(&found, &expected), "{isa}, rows of {width}");
+            }
+        }
+    }
+
+    #[test]
     fn sums_are_fused_but_on_v2_and_start_at_plus_zero() {
         // Unfused, the square of 1 + 2^-12 loses its last bit before 1 is subtracted.
         let x = 1.0 + 1.0 / 4096.0;

@@ -1,5 +1,6 @@
 //! Kernels of the `bnn` engine: bit packing, binary and float convolution, fused epilogues and
-//! pooling, each for several instruction sets and each checked against a scalar reference.
+//! pooling, each for several instruction sets and each checked against a scalar reference. All give the
+//! bits of that reference but for [`FloatConv`] on [`Isa::V2`], which has no fused multiply-add.
 //!
 //! This crate knows slices and strides; it knows no graph, no file and no threads. Feature maps are
 //! in height, width, channels order. A map of bits takes `ceil(channels / 64)` little-endian 64-bit

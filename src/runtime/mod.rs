@@ -5,7 +5,9 @@
 //! with the other sessions of the model), the arena of feature maps, and threads if it is given any.
 //!
 //! The results do not depend on the instruction set, the number of threads or the size of the
-//! batch: they are the same to the bit.
+//! batch: they are the same to the bit. The exception are float layers on processors without fused
+//! multiply-add, where they depend on that alone
+//! ([`Isa::fuses_multiply_add`](crate::Isa::fuses_multiply_add)).
 
 mod access;
 mod arena;

@@ -65,7 +65,9 @@ pub(super) struct Tiles {
 /// # Safety
 /// See [`TileFunction`].
 #[inline(always)]
-unsafe fn full<V: Lanes, const PIXELS: usize, const VECTORS: usize>(tile: &Tile<'_>) {
+unsafe fn full<V: Lanes, const PIXELS: usize, const VECTORS: usize, const UNROLL: usize>(
+    tile: &Tile<'_>,
+) {
     let walk = tile.walk;
     // SAFETY: the caller promises the features and that everything the walk touches can be read.
     let sums = unsafe {
@@ -75,19 +77,26 @@ unsafe fn full<V: Lanes, const PIXELS: usize, const VECTORS: usize>(tile: &Tile<
             for run in 0..walk.runs {
                 let source = tile.source.add(row * walk.row_step + run * walk.run_step);
                 let step = walk.pixel_step;
-                // Two at a time: the arithmetic of the loop itself would otherwise fill issue slots
+                // Several at a time: the arithmetic of the loop itself would otherwise fill issue slots
                 // that the narrow tiles need.
                 let mut at = 0;
-                while at + 2 <= walk.run_len {
-                    multiply::<V, PIXELS, VECTORS>(&mut sums, source.add(at), step, weights);
-                    weights = weights.add(VECTORS * V::LANES);
-                    multiply::<V, PIXELS, VECTORS>(&mut sums, source.add(at + 1), step, weights);
-                    weights = weights.add(VECTORS * V::LANES);
-                    at += 2;
+                while at + UNROLL <= walk.run_len {
+                    // A range from 0: one from `at` the compiler leaves as a loop.
+                    for next in 0..UNROLL {
+                        let source = source.add(at + next);
+                        multiply::<V, PIXELS, VECTORS>(&mut sums, source, step, weights);
+                        weights = weights.add(VECTORS * V::LANES);
+                    }
+                    at += UNROLL;
                 }
-                if at < walk.run_len {
+                // Of two at a time one is left at most; without the break that would be a loop, and slower.
+                while at < walk.run_len {
                     multiply::<V, PIXELS, VECTORS>(&mut sums, source.add(at), step, weights);
                     weights = weights.add(VECTORS * V::LANES);
+                    at += 1;
+                    if UNROLL == 2 {
+                        break;
+                    }
                 }
             }
         }
@@ -187,11 +196,12 @@ unsafe fn store<V: Lanes, const PIXELS: usize, const VECTORS: usize>(
     }
 }
 
-/// Instantiates the tiles of an instruction set: for each number of vectors, the numbers of pixels.
+/// Instantiates the tiles of an instruction set: for each number of vectors, the numbers of pixels. `unroll`
+/// is the number of products of a sum in a turn of the loop.
 #[cfg(target_arch = "x86_64")]
 macro_rules! tiles {
     (
-        $constant:ident in $module:ident: $vector:ty, $features:literal, $name:literal, panel $panel:literal,
+        $constant:ident in $module:ident: $vector:ty, $features:literal, $name:literal, panel $panel:literal, unroll $unroll:literal,
         full { $($full:literal => [$($full_pixels:literal)*],)* }
         depthwise { $($deep:literal => [$($deep_pixels:literal)*],)* }
     ) => {
@@ -201,7 +211,7 @@ macro_rules! tiles {
             #[target_feature(enable = $features)]
             unsafe fn full<const PIXELS: usize, const VECTORS: usize>(tile: &Tile<'_>) {
                 // SAFETY: this function has the features; the rest is the caller's promise.
-                unsafe { super::full::<$vector, PIXELS, VECTORS>(tile) }
+                unsafe { super::full::<$vector, PIXELS, VECTORS, $unroll>(tile) }
             }
 
             #[target_feature(enable = $features)]
@@ -225,7 +235,7 @@ macro_rules! tiles {
 // Sixteen registers: 3 x 4 sums, 1 input, 1 product; the weights are read where they are multiplied.
 #[cfg(target_arch = "x86_64")]
 tiles! {
-    V2 in v2: crate::simd::Sse4, "ssse3,sse4.1,popcnt", "f32 v2", panel 4,
+    V2 in v2: crate::simd::Sse4, "ssse3,sse4.1,popcnt", "f32 v2", panel 4, unroll 2,
     full {
         1 => [1 2 3 4 5 6 7 8],
         2 => [1 2 3 4 5 6],
@@ -242,7 +252,7 @@ tiles! {
 // Sixteen registers: 6 x 2 sums, 2 weights, 1 input. Eight sums hide the latency of two units.
 #[cfg(target_arch = "x86_64")]
 tiles! {
-    AVX2 in avx2: crate::simd::Avx2, "avx2,fma,popcnt", "f32 avx2", panel 2,
+    AVX2 in avx2: crate::simd::Avx2, "avx2,fma,popcnt", "f32 avx2", panel 2, unroll 3,
     full {
         1 => [1 2 3 4 5 6 7 8],
         2 => [1 2 3 4 5 6],
@@ -260,7 +270,7 @@ tiles! {
 #[cfg(target_arch = "x86_64")]
 tiles! {
     AVX512 in avx512: crate::simd::Avx512, "avx2,fma,popcnt,avx512f,avx512bw,avx512dq,avx512vl", "f32 avx512",
-    panel 4,
+    panel 4, unroll 2,
     full {
         1 => [1 2 3 4 5 6 7 8 9 10 11 12],
         2 => [1 2 3 4 5 6 7 8 9 10 11],

@@ -29,10 +29,10 @@ pub(super) fn evaluate(
     (0..samples).map(one).collect()
 }
 
-/// The layers that take most of the time, by the engine: with fused multiply-adds, or else on its scalar path,
-/// it gives the same numbers on every machine, as the interpreter does, and is faster by orders of magnitude. The numbers are those of the interpreter, but for
-/// the rounding where all weights of a filter have one magnitude other than 1. Nothing where the engine
-/// refuses the layer.
+/// The layers that take most of the time, by the engine: with fused multiply-adds, or else on its scalar
+/// path, it gives the same numbers on every machine, as the interpreter does, and is faster by orders of
+/// magnitude. The numbers are those of the interpreter, but for the rounding where all weights of a
+/// filter have one magnitude other than 1. Nothing where the engine refuses the layer.
 fn by_engine(graph: &Graph, node: &Node, values: &[Vec<Tensor>]) -> Option<Vec<Tensor>> {
     let samples = &values[node.input(0)?.index()];
     let shape = samples.first()?.shape().to_vec();
