@@ -1008,35 +1008,84 @@ fn chains_that_turn_round_run_as_floats() {
     assert!(conversion.report.notes.iter().any(|note| note.contains("not monotone")));
 }
 
+/// What a layer reads, for `folded_and_unfolded_networks_pack_alike`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Activations {
+    /// Signs.
+    Signs,
+    /// {-1, 0, 1} as a difference of two comparisons: a plane of {0, 1} and one of {-1, 0}, which
+    /// have no common unit.
+    Ternary,
+    /// {0, 1, 2, 3} as the digits of a code: planes of one unit.
+    TwoBits,
+}
+
+impl Activations {
+    /// They, made of `x`.
+    fn of(self, n: &mut Network, x: ValueId) -> ValueId {
+        match self {
+            Self::Signs => n.step(x),
+            Self::Ternary => {
+                let bound = n.constant(&[], vec![0.25]);
+                let below = n.constant(&[], vec![-0.25]);
+                let above = n.binary(BinaryOp::Greater, x, bound);
+                let below = n.binary(BinaryOp::Less, x, below);
+                let to_float = Op::Cast { to: bnn::graph::DataType::F32 };
+                let [above, below] = [above, below].map(|mask| n.op(to_float.clone(), &[mask]));
+                n.binary(BinaryOp::Sub, above, below)
+            }
+            Self::TwoBits => {
+                let x = n.clip(x, 0.0, 1.0);
+                let x = n.scalar(BinaryOp::Mul, x, 3.0);
+                n.unary(UnaryOp::Round, x)
+            }
+        }
+    }
+}
+
 /// A network with batch normalisation and the same network with it folded into the weights get the
-/// same packed weights.
+/// same packed weights, whatever its layers read and whatever follows.
 #[test]
 fn folded_and_unfolded_networks_pack_alike() {
-    let build = |folded: bool| {
-        let mut n = Network::new(9);
-        let x = n.graph.add_input("x", vec![1, 6, 5, 5]);
-        let s = n.step(x);
-        let signs = n.random.signs(4 * 6 * 9);
-        let scale = [0.5, -0.25, 2.0, -1.0];
-        let weights: Vec<f32> = signs
-            .iter()
-            .enumerate()
-            .map(|(i, s)| if folded { s * scale[i / 54] } else { *s })
-            .collect();
-        let weights = n.constant(&[4, 6, 3, 3], weights);
-        let y = n.conv_with(s, weights, conv(3, 1, 1));
-        let y = if folded {
-            y
-        } else {
-            let scale = n.constant(&[4, 1, 1], scale.to_vec());
-            n.binary(BinaryOp::Mul, y, scale)
-        };
-        let conversion = check(n, y, Agreement::Exact);
-        let mut tensors = conversion.program.tensors.iter();
-        let weights = tensors.find(|t| t.name.ends_with("weight"));
-        weights.and_then(|t| t.bits()).unwrap().to_vec()
+    for activations in [Activations::Signs, Activations::Ternary, Activations::TwoBits] {
+        for compared in [false, true] {
+            let pack = |folded| packed_weights(activations, compared, folded);
+            assert_eq!(pack(true), pack(false), "{activations:?}, compared: {compared}");
+        }
+    }
+}
+
+/// The packed weights of one layer, its channels scaled by the weights themselves (`folded`) or by
+/// what follows it, and then only compared with a number or not.
+fn packed_weights(activations: Activations, compared: bool, folded: bool) -> Vec<u64> {
+    let mut n = Network::new(9);
+    let x = n.graph.add_input("x", vec![1, 6, 5, 5]);
+    let s = activations.of(&mut n, x);
+    let signs = n.random.signs(4 * 6 * 9);
+    let scale = [0.5, -0.25, 2.0, -1.0];
+    let weights: Vec<f32> = signs
+        .iter()
+        .enumerate()
+        .map(|(i, s)| if folded { s * scale[i / 54] } else { *s })
+        .collect();
+    let weights = n.constant(&[4, 6, 3, 3], weights);
+    let y = n.conv_with(s, weights, conv(3, 1, 1));
+    let y = if folded {
+        y
+    } else {
+        let scale = n.constant(&[4, 1, 1], scale.to_vec());
+        n.binary(BinaryOp::Mul, y, scale)
     };
-    assert_eq!(build(true), build(false));
+    let y = if compared {
+        let y = n.scalar(BinaryOp::Add, y, 0.75);
+        let y = n.step(y);
+        n.sign_conv(y, 4, 3, conv(1, 1, 0))
+    } else {
+        y
+    };
+    let conversion = check(n, y, Agreement::Exact);
+    let weights = conversion.program.tensors.iter().find(|t| t.shape == [4, 3, 3, 6]);
+    weights.and_then(|t| t.bits()).unwrap().to_vec()
 }
 
 #[test]

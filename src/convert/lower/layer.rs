@@ -783,7 +783,7 @@ pub(super) fn make_first_scales_positive(weights: &mut BinaryWeights, ops: &mut 
 
 /// Where sums are only compared, makes every comparison "at least" by negating filters: `v < t` is
 /// `-v >= t'`, `t'` the float next above `-t`.
-fn turn_comparisons_up(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
+pub(super) fn turn_comparisons_up(weights: &mut BinaryWeights, ops: &mut [PendingOp]) {
     let [PendingOp::StoreBits { thresholds, flip, .. }] = ops else { return };
     let channels = weights.scales.len();
     if flip.len() != channels {

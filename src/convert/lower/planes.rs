@@ -16,7 +16,7 @@ use super::{
     BitsPlace, FloatPlace, Lowering, Use,
     builder::{PendingOp, pack},
     grow::Running,
-    layer::{alphabet, make_first_scales_positive, output_kind, weight_shape},
+    layer::{alphabet, make_first_scales_positive, output_kind, turn_comparisons_up, weight_shape},
 };
 use crate::{
     convert::{
@@ -252,8 +252,11 @@ impl Lowering<'_> {
             stored: None,
         };
         self.grow(running, &mut ops)?;
-        if unit.is_some() {
+        if weights.centred() {
+            // With a filter negated, every plane gives its negative to the bit, in the affine form too,
+            // and so does their sum.
             make_first_scales_positive(&mut weights, &mut ops);
+            turn_comparisons_up(&mut weights, &mut ops);
         }
 
         let words = pack(layer.order.iter().map(|&at| weights.signs[at]));
