@@ -27,6 +27,8 @@ mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod bases;
 #[cfg(target_arch = "x86_64")]
+mod carry_save;
+#[cfg(target_arch = "x86_64")]
 mod depthwise;
 #[cfg(target_arch = "x86_64")]
 mod lut4;
@@ -242,6 +244,7 @@ fn choose(
     weights: &[u64],
 ) -> Box<dyn PackedKernel> {
     use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+    use carry_save::CarrySave;
     use depthwise::{Depthwise, Level};
     use lut4::Lut4;
     use popcount_lanes::PopcountLanes;
@@ -251,6 +254,7 @@ fn choose(
         Lut4V2(V2),
         Lut4Avx2(Avx2),
         Lut4Avx512(Avx512),
+        CarrySave(Avx512),
         Lanes(Avx512Vpopcnt),
     }
 
@@ -278,6 +282,7 @@ fn choose(
         v2.map(|proof| (cost(16, 4, 2), Choice::Lut4V2(proof))),
         avx2.map(|proof| (cost(32, 4, 2), Choice::Lut4Avx2(proof))),
         avx512.map(|proof| (cost(64, 4, 2), Choice::Lut4Avx512(proof))),
+        avx512.map(|proof| (cost(64, 8, 2), Choice::CarrySave(proof))),
         lanes.map(|proof| (cost(16, 32, 3), Choice::Lanes(proof))),
     ];
     let best = candidates.into_iter().flatten().min_by_key(|(cost, _)| *cost);
@@ -291,6 +296,10 @@ fn choose(
         }
         Some(Choice::Lut4Avx512(proof)) => {
             Box::new(Tiled::new(Lut4::new(proof, geometry), geometry, pad, alphabet, weights))
+        }
+        Some(Choice::CarrySave(proof)) => {
+            let kernel = CarrySave::new(proof, geometry);
+            Box::new(Tiled::new(kernel, geometry, pad, alphabet, weights))
         }
         Some(Choice::Lanes(proof)) => {
             let kernel = PopcountLanes::new(proof, geometry);

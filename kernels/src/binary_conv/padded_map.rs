@@ -36,6 +36,19 @@ impl Unit for u8 {
     }
 }
 
+/// Eight channels, four times over: what fills the bytes of a vector when it is broadcast (broadcasts
+/// of 32 bits come with the load; those of a byte would take an execution port).
+impl Unit for [u8; 4] {
+    const BITS: usize = 8;
+
+    fn spread(words: &[u64], units: &mut [Self]) {
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        for (unit, &byte) in units.iter_mut().zip(bytes) {
+            *unit = [byte; 4];
+        }
+    }
+}
+
 /// 32 channels.
 impl Unit for u32 {
     const BITS: usize = 32;
