@@ -27,6 +27,8 @@ mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod bases;
 #[cfg(target_arch = "x86_64")]
+mod carry_save;
+#[cfg(target_arch = "x86_64")]
 mod depthwise;
 #[cfg(target_arch = "x86_64")]
 mod lut4;
@@ -242,6 +244,7 @@ fn choose(
     weights: &[u64],
 ) -> Box<dyn PackedKernel> {
     use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+    use carry_save::CarrySave;
     use depthwise::{Depthwise, Level};
     use lut4::Lut4;
     use popcount_lanes::PopcountLanes;
@@ -251,6 +254,7 @@ fn choose(
         Lut4V2(V2),
         Lut4Avx2(Avx2),
         Lut4Avx512(Avx512),
+        CarrySave(Avx512),
         Lanes(Avx512Vpopcnt),
     }
 
@@ -268,17 +272,22 @@ fn choose(
             return Box::new(Depthwise::new(level, geometry, pad, alphabet, weights));
         }
     }
-    // Half cycles per tap and pixel: vectors of outputs, units of inputs, half cycles for one of each
-    // (a byte shuffle, or a population count with its share of ports taken by xor and add).
-    let cost = |lanes: usize, bits: usize, half_cycles: usize| {
-        outputs.div_ceil(lanes) * channels.div_ceil(bits) * half_cycles
+    // Hundredths of a cycle per pixel: vectors of outputs, each with its steps of so many input bits of
+    // a tap and with what ends a sum (counters are emptied and accumulators written). Measured on
+    // Cascade Lake; steps of 32-bit lanes by their three instructions on two ports.
+    let taps = geometry.kernel[0] * geometry.kernel[1];
+    let cost = |lanes: usize, bits: usize, step: usize, sum: usize| {
+        outputs.div_ceil(lanes) * (taps * channels.div_ceil(bits) * step + sum)
     };
+    // Two vectors share the loads of a table.
+    let lut4 = |lanes: usize| cost(lanes, 4, if outputs <= lanes { 186 } else { 126 }, 4500);
     // Among equals the narrowest takes the least memory, so it comes first.
     let candidates = [
-        v2.map(|proof| (cost(16, 4, 2), Choice::Lut4V2(proof))),
-        avx2.map(|proof| (cost(32, 4, 2), Choice::Lut4Avx2(proof))),
-        avx512.map(|proof| (cost(64, 4, 2), Choice::Lut4Avx512(proof))),
-        lanes.map(|proof| (cost(16, 32, 3), Choice::Lanes(proof))),
+        v2.map(|proof| (lut4(16), Choice::Lut4V2(proof))),
+        avx2.map(|proof| (lut4(32), Choice::Lut4Avx2(proof))),
+        avx512.map(|proof| (lut4(64), Choice::Lut4Avx512(proof))),
+        avx512.map(|proof| (cost(64, 8, 172, 6900), Choice::CarrySave(proof))),
+        lanes.map(|proof| (cost(16, 32, 160, 600), Choice::Lanes(proof))),
     ];
     let best = candidates.into_iter().flatten().min_by_key(|(cost, _)| *cost);
     match best.map(|(_, choice)| choice) {
@@ -291,6 +300,10 @@ fn choose(
         }
         Some(Choice::Lut4Avx512(proof)) => {
             Box::new(Tiled::new(Lut4::new(proof, geometry), geometry, pad, alphabet, weights))
+        }
+        Some(Choice::CarrySave(proof)) => {
+            let kernel = CarrySave::new(proof, geometry);
+            Box::new(Tiled::new(kernel, geometry, pad, alphabet, weights))
         }
         Some(Choice::Lanes(proof)) => {
             let kernel = PopcountLanes::new(proof, geometry);

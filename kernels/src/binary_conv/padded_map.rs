@@ -19,7 +19,8 @@ pub(super) trait Unit: Pod {
     /// Channels in a unit; divides 64.
     const BITS: usize;
 
-    /// Spreads words over units, lowest bits first: `64 / BITS` units per word.
+    /// Spreads words over units, lowest bits first: `64 / BITS` units per word. The units may end inside
+    /// the last word.
     fn spread(words: &[u64], units: &mut [Self]);
 }
 
@@ -30,8 +31,25 @@ impl Unit for u8 {
     fn spread(words: &[u64], units: &mut [Self]) {
         // The bytes of a little-endian word (this layout is for x86-64) come in the order of the bits.
         let bytes: &[u8] = bytemuck::cast_slice(words);
-        for (pair, &byte) in units.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        let (pairs, last) = units.as_chunks_mut::<2>();
+        if let ([unit], Some(&byte)) = (last, bytes.get(pairs.len())) {
+            *unit = byte << 4;
+        }
+        for (pair, &byte) in pairs.iter_mut().zip(bytes) {
             *pair = [byte << 4, byte & 0xf0];
+        }
+    }
+}
+
+/// Eight channels, four times over: what fills the bytes of a vector when it is broadcast (broadcasts
+/// of 32 bits come with the load; those of a byte would take an execution port).
+impl Unit for [u8; 4] {
+    const BITS: usize = 8;
+
+    fn spread(words: &[u64], units: &mut [Self]) {
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        for (unit, &byte) in units.iter_mut().zip(bytes) {
+            *unit = [byte; 4];
         }
     }
 }
@@ -41,7 +59,11 @@ impl Unit for u32 {
     const BITS: usize = 32;
 
     fn spread(words: &[u64], units: &mut [Self]) {
-        for (pair, &word) in units.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+        let (pairs, last) = units.as_chunks_mut::<2>();
+        if let ([unit], Some(&word)) = (last, words.get(pairs.len())) {
+            *unit = word as u32;
+        }
+        for (pair, &word) in pairs.iter_mut().zip(words) {
             *pair = [word as u32, (word >> 32) as u32];
         }
     }
@@ -146,13 +168,10 @@ impl PaddedMap {
             return;
         }
         let first = group * self.channels;
-        let mut units = [U::zeroed(); 16];
-        let units = &mut units[..64 / U::BITS];
         for (pixel, out) in row.chunks_exact(self.words).zip(out.chunks_exact_mut(self.units)) {
-            for (index, out) in out.chunks_mut(units.len()).enumerate() {
+            for (index, out) in out.chunks_mut(64 / U::BITS).enumerate() {
                 let count = (self.channels - index * 64).min(64);
-                U::spread(&[extract(pixel, first + index * 64, count)], units);
-                out.copy_from_slice(&units[..out.len()]);
+                U::spread(&[extract(pixel, first + index * 64, count)], out);
             }
         }
     }
@@ -163,12 +182,9 @@ impl PaddedMap {
             out.fill(U::zeroed());
             return;
         }
-        let mut units = [U::zeroed(); 16];
-        let units = &mut units[..64 / U::BITS];
         for pixel in out.chunks_exact_mut(self.units) {
-            for (index, out) in pixel.chunks_mut(units.len()).enumerate() {
-                U::spread(&[low_mask((self.channels - index * 64).min(64))], units);
-                out.copy_from_slice(&units[..out.len()]);
+            for (index, out) in pixel.chunks_mut(64 / U::BITS).enumerate() {
+                U::spread(&[low_mask((self.channels - index * 64).min(64))], out);
             }
         }
     }

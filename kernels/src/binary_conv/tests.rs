@@ -50,6 +50,7 @@ fn kernels(
     #[cfg(target_arch = "x86_64")]
     {
         use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+        use carry_save::CarrySave;
         use depthwise::{Depthwise, Level};
         use lut4::Lut4;
         use popcount_lanes::PopcountLanes;
@@ -76,6 +77,7 @@ fn kernels(
         add!(Lut4, V2::detect());
         add!(Lut4, Avx2::detect());
         add!(Lut4, Avx512::detect());
+        add!(CarrySave, Avx512::detect());
         add!(PopcountLanes, Avx512::detect().map(vector::EmulatedVpopcnt));
         add!(PopcountLanes, Avx512Vpopcnt::detect());
     }
