@@ -132,18 +132,25 @@ impl<K: TileKernel> Tiled<K> {
                 let range = self.block_weights(group, first, vectors);
                 let packed = &mut self.weights.as_mut_slice::<K::Weight>()[range];
                 let channels = first * K::CHANNELS..group_out.min((first + vectors) * K::CHANNELS);
-                for (index, channel) in channels.enumerate() {
-                    let at = index / K::CHANNELS * K::CHANNELS + K::position(index % K::CHANNELS);
-                    let row = (group * group_out + channel) * products;
-                    let mut column = packed[at..].iter_mut().step_by(vectors * K::CHANNELS);
-                    for tap in 0..taps {
-                        for bit in (0..group_in).step_by(64) {
-                            let count = (group_in - bit).min(64);
-                            let mut word = extract(weights, row + tap * group_in + bit, count);
-                            for _ in 0..count.div_ceil(K::Unit::BITS) {
-                                let packed = column.next().expect("one entry per step");
-                                *packed = K::weight(word & low_mask(K::Unit::BITS));
-                                word >>= K::Unit::BITS;
+                // A word of every channel, each at its place in the vectors, becomes rows of units: what
+                // is written lies side by side. Places without a channel stay 0.
+                let lanes = vectors * K::CHANNELS;
+                let mut words = vec![0; lanes];
+                let mut rows = packed.chunks_exact_mut(lanes);
+                for tap in 0..taps {
+                    for bit in (0..group_in).step_by(64) {
+                        let count = (group_in - bit).min(64);
+                        for (index, channel) in channels.clone().enumerate() {
+                            let position = index / K::CHANNELS * K::CHANNELS
+                                + K::position(index % K::CHANNELS);
+                            let row = (group * group_out + channel) * products;
+                            words[position] = extract(weights, row + tap * group_in + bit, count);
+                        }
+                        for _ in 0..count.div_ceil(K::Unit::BITS) {
+                            let row = rows.next().expect("one row per step");
+                            for (packed, word) in row.iter_mut().zip(&mut words) {
+                                *packed = K::weight(*word & low_mask(K::Unit::BITS));
+                                *word >>= K::Unit::BITS;
                             }
                         }
                     }
