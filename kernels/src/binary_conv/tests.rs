@@ -301,6 +301,23 @@ fn long_sums_do_not_overflow() {
 }
 
 #[test]
+fn many_short_runs_do_not_overflow() {
+    // Dilated taps of a few channels are runs of their own: 169 of them, of one and two steps.
+    for channels in [5, 12] {
+        let geometry =
+            ConvGeometry { dilation: [1, 2], ..plain(channels, 70, [14, 27], [13, 13], 0) };
+        check_layer(&geometry, PadValue::Zero, Alphabet::PlusMinus, 21);
+        let weights = vec![u64::MAX; (geometry.out_channels * geometry.products()).div_ceil(64)];
+        let input = vec![0; 14 * 27 * words_per_pixel(channels)];
+        let all_differ = -(geometry.products() as i32);
+        for conv in kernels(&geometry, PadValue::Zero, Alphabet::PlusMinus, &weights) {
+            let found = accumulate(&conv, &input);
+            assert!(found.iter().all(|&sum| sum == all_differ), "{}", conv.kernel_name());
+        }
+    }
+}
+
+#[test]
 fn layers_of_resnet_shape_are_exact() {
     for (size, channels) in [(14, 64), (9, 128), (7, 256)] {
         let geometry = plain(channels, channels, [size, size], [3, 3], 1);
