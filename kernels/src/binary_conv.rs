@@ -3,9 +3,9 @@
 //! With `s_w = ±1` the weights and `x` the input by its alphabet, the accumulator is the exact integer
 //! `v = sum of s_w * x` over the taps of a window.
 
-/// Calls `$tile::<PIXELS, VECTORS>` with the sizes at hand. The caller's `self.simd` proves the
-/// features that `$tile` is compiled for.
-#[cfg(target_arch = "x86_64")]
+/// Calls `$tile::<PIXELS, VECTORS>` with the sizes at hand. The kernel at hand holds the proof
+/// of the features that `$tile` is compiled for.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! by_tile_size {
     ($tile:ident $args:tt, $pixels:expr => $counts:tt, $vectors:expr => [$($size:literal),+]) => {
         match $vectors {
@@ -15,31 +15,35 @@ macro_rules! by_tile_size {
     };
     (@pixels $tile:ident $args:tt, $pixels:expr, [$($count:literal),+], $vectors:literal) => {
         match $pixels {
-            // SAFETY: the `self.simd` at hand proves the features.
+            // SAFETY: the kernel at hand holds the proof of the features.
             $($count => unsafe { $tile::<$count, $vectors> $args },)+
             other => unreachable!("tiles have no {other} pixels"),
         }
     };
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod aligned;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod bases;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod byte_counters;
+#[cfg(target_arch = "aarch64")]
+mod byte_counts;
 #[cfg(target_arch = "x86_64")]
 mod carry_save;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod depthwise;
 #[cfg(target_arch = "x86_64")]
 mod lut4;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod padded_map;
 #[cfg(target_arch = "x86_64")]
 mod popcount_lanes;
 mod reference;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiled;
 #[cfg(target_arch = "x86_64")]
 mod vector;
@@ -312,8 +316,33 @@ fn choose(
     }
 }
 
+/// The fastest kernel of an instruction set for a layer; the processor has the instruction set.
+#[cfg(target_arch = "aarch64")]
+fn choose(
+    isa: Isa,
+    geometry: &ConvGeometry,
+    pad: PadValue,
+    alphabet: Alphabet,
+    weights: &[u64],
+) -> Box<dyn PackedKernel> {
+    use crate::features::Neon;
+    use byte_counts::ByteCounts;
+    use depthwise::{Depthwise, Level};
+    use tiled::Tiled;
+
+    let Some(proof) = (isa == Isa::Neon).then(Neon::detect).flatten() else {
+        return Box::new(Reference::new(geometry, pad, alphabet, weights));
+    };
+    // Depth-wise, or nearly so: there are more channels to do at once than outputs for each.
+    let outputs = geometry.out_channels / geometry.groups;
+    if geometry.in_channels == geometry.groups && outputs < geometry.groups {
+        return Box::new(Depthwise::new(Level::Neon(proof), geometry, pad, alphabet, weights));
+    }
+    Box::new(Tiled::new(ByteCounts::new(proof, geometry), geometry, pad, alphabet, weights))
+}
+
 /// The reference: there are no other kernels for this processor.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn choose(
     _isa: Isa,
     geometry: &ConvGeometry,

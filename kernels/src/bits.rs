@@ -233,15 +233,30 @@ fn pack_for<T: x86_64::Element>(isa: Isa, packing: &Packing<'_, T>, out: &mut [u
         Isa::Avx512 | Isa::Avx512Vpopcnt => {
             T::pack_avx512(require(isa, Avx512::detect()), packing, out);
         }
+        Isa::Neon => panic!("{isa} is not available"),
+    }
+}
+
+/// Chooses the comparison.
+#[cfg(target_arch = "aarch64")]
+fn pack_for<T: aarch64::Element>(isa: Isa, packing: &Packing<'_, T>, out: &mut [u64]) {
+    use crate::features::{Neon, require};
+    match isa {
+        Isa::Scalar => pack(Portable, packing, out),
+        Isa::Neon => aarch64::pack_neon(require(isa, Neon::detect()), packing, out),
+        _ => panic!("{isa} is not available"),
     }
 }
 
 /// There is but one comparison.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn pack_for<T: Copy + PartialOrd>(isa: Isa, packing: &Packing<'_, T>, out: &mut [u64]) {
     assert!(isa == Isa::Scalar, "{isa} is not available");
     pack(Portable, packing, out);
 }
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {

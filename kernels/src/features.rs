@@ -14,7 +14,7 @@ pub(crate) fn require<T>(isa: Isa, proof: Option<T>) -> T {
 }
 
 macro_rules! proof {
-    ($(#[$doc:meta])* $name:ident: $($feature:tt),+) => {
+    ($(#[$doc:meta])* $name:ident: $detected:ident $($feature:tt),+) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
         pub(crate) struct $name(());
@@ -22,26 +22,35 @@ macro_rules! proof {
         impl $name {
             /// The proof, if the processor has the features. Does not allocate; detection is cached.
             pub(crate) fn detect() -> Option<Self> {
-                let present = $(std::arch::is_x86_feature_detected!($feature))&&+;
+                let present = $(std::arch::$detected!($feature))&&+;
                 present.then_some(Self(()))
             }
         }
     };
 }
 
+#[cfg(target_arch = "x86_64")]
 proof!(
     /// SSSE3, SSE4.1 and POPCNT.
-    V2: "ssse3", "sse4.1", "popcnt"
+    V2: is_x86_feature_detected "ssse3", "sse4.1", "popcnt"
 );
+#[cfg(target_arch = "x86_64")]
 proof!(
     /// AVX2 and POPCNT.
-    Avx2: "avx2", "popcnt"
+    Avx2: is_x86_feature_detected "avx2", "popcnt"
 );
+#[cfg(target_arch = "x86_64")]
 proof!(
     /// AVX-512 F, BW, DQ and VL.
-    Avx512: "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl"
+    Avx512: is_x86_feature_detected "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl"
 );
+#[cfg(target_arch = "x86_64")]
 proof!(
     /// AVX-512 F, BW, DQ, VL and VPOPCNTDQ.
-    Avx512Vpopcnt: "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vpopcntdq"
+    Avx512Vpopcnt: is_x86_feature_detected "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vpopcntdq"
+);
+#[cfg(target_arch = "aarch64")]
+proof!(
+    /// The vectors of 64-bit Arm.
+    Neon: is_aarch64_feature_detected "neon"
 );

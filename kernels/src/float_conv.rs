@@ -227,7 +227,7 @@ impl FloatConv {
 #[cfg(target_arch = "x86_64")]
 fn tiles(isa: Isa) -> Option<&'static tiles::Tiles> {
     match isa {
-        Isa::Scalar => None,
+        Isa::Scalar | Isa::Neon => None,
         Isa::V2 => Some(&tiles::V2),
         Isa::Avx2 => Some(&tiles::AVX2),
         Isa::Avx512 | Isa::Avx512Vpopcnt => Some(&tiles::AVX512),
@@ -235,7 +235,13 @@ fn tiles(isa: Isa) -> Option<&'static tiles::Tiles> {
 }
 
 /// The register tiles of an instruction set; none for the scalar path.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn tiles(isa: Isa) -> Option<&'static tiles::Tiles> {
+    (isa == Isa::Neon).then_some(&tiles::NEON)
+}
+
+/// The register tiles of an instruction set; none for the scalar path.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn tiles(_: Isa) -> Option<&'static tiles::Tiles> {
     None
 }

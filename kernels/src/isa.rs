@@ -19,6 +19,9 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with VPOPCNTDQ.
     Avx512Vpopcnt,
+    /// The vectors of 64-bit Arm (Advanced SIMD), in the instructions of the first processors that had
+    /// them (Armv8.0).
+    Neon,
 }
 
 /// Why an instruction set cannot be used.
@@ -44,8 +47,8 @@ pub enum IsaError {
 
 impl Isa {
     /// All paths, slowest first.
-    pub const ALL: [Self; 5] =
-        [Self::Scalar, Self::V2, Self::Avx2, Self::Avx512, Self::Avx512Vpopcnt];
+    pub const ALL: [Self; 6] =
+        [Self::Scalar, Self::V2, Self::Avx2, Self::Avx512, Self::Avx512Vpopcnt, Self::Neon];
 
     /// The name that `BNN_ISA` and `--isa` take.
     pub fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Vpopcnt => "avx512vpopcnt",
+            Self::Neon => "neon",
         }
     }
 
@@ -123,14 +127,26 @@ impl Isa {
                 "avx512vl",
                 "avx512vpopcntdq"
             ),
+            Self::Neon => vec![("a 64-bit Arm processor", false)],
         }
     }
 
     /// Features of the path, each with whether this processor has it.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
     pub fn features(self) -> Vec<(&'static str, bool)> {
         match self {
             Self::Scalar => Vec::new(),
+            Self::Neon => vec![("neon", std::arch::is_aarch64_feature_detected!("neon"))],
+            _ => vec![("an x86-64 processor", false)],
+        }
+    }
+
+    /// Features of the path, each with whether this processor has it.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub fn features(self) -> Vec<(&'static str, bool)> {
+        match self {
+            Self::Scalar => Vec::new(),
+            Self::Neon => vec![("a 64-bit Arm processor", false)],
             _ => vec![("an x86-64 processor", false)],
         }
     }
@@ -150,7 +166,7 @@ impl FromStr for Isa {
             return Ok(isa);
         }
         Err(match name {
-            "amx" | "neon" => IsaError::NotBuilt(name.to_owned()),
+            "amx" => IsaError::NotBuilt(name.to_owned()),
             _ => IsaError::Unknown(name.to_owned()),
         })
     }

@@ -14,7 +14,7 @@ mod bits;
 mod border;
 mod epilogue;
 mod error;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod features;
 mod float_conv;
 mod float_environment;

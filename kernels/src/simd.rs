@@ -4,9 +4,13 @@
 //! it a function for each instruction set, compiled with the features of that set, and a choice among
 //! them at run time.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use aarch64::Neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Avx2, Avx512, Sse4};
 
@@ -37,7 +41,7 @@ pub(crate) trait Lanes: Copy {
     /// Writes the first `count` lanes, at most [`LANES`](Self::LANES).
     unsafe fn store_first(self, to: *mut f32, count: usize);
 
-    /// `self * factor + addend`: rounded once, but in [`Sse4`] after the product too
+    /// `self * factor + addend`: rounded once, but on `v2` after the product too
     /// ([`Isa::fuses_multiply_add`](crate::Isa::fuses_multiply_add)).
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// `self + other`.
@@ -109,11 +113,27 @@ macro_rules! vectorised {
                         $crate::Isa::V2 => v2($($argument),*),
                         $crate::Isa::Avx2 => avx2($($argument),*),
                         $crate::Isa::Avx512 | $crate::Isa::Avx512Vpopcnt => avx512($($argument),*),
-                        $crate::Isa::Scalar => unreachable!("the scalar path has no vectors"),
+                        $crate::Isa::Scalar | $crate::Isa::Neon => {
+                            unreachable!("{isa} has no vectors on this processor")
+                        }
                     }
                 }
             }
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            {
+                #[target_feature(enable = "neon")]
+                unsafe fn neon($($argument: $type),*) {
+                    // SAFETY: this function has the features of the vectors; the rest is the caller's.
+                    unsafe { $kernel::<$crate::simd::Neon>($($argument),*) }
+                }
+                match isa {
+                    // SAFETY: the caller has made sure that the processor has the instruction set, and
+                    // keeps the promises that the kernel asks for.
+                    $crate::Isa::Neon => unsafe { neon($($argument),*) },
+                    _ => unreachable!("{isa} has no vectors on this processor"),
+                }
+            }
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             {
                 let _ = ($($argument),*);
                 unreachable!("{isa} has no vectors on this processor")
@@ -123,7 +143,7 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests {
     use super::*;
     use crate::Isa;

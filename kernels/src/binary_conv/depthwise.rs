@@ -9,23 +9,29 @@ use super::{
     bases::Bases,
     padded_map::{PaddedMap, runs},
 };
-use crate::{
-    Alphabet, ConvGeometry, MapRows, PadValue,
-    bit_string::bit,
-    features::{Avx2, Avx512, V2},
-    words_per_pixel,
-};
+use crate::{Alphabet, ConvGeometry, MapRows, PadValue, bit_string::bit, words_per_pixel};
 use std::ops::Range;
+
+#[cfg(target_arch = "aarch64")]
+use crate::features::Neon;
+#[cfg(target_arch = "x86_64")]
+use crate::features::{Avx2, Avx512, V2};
 
 /// The instruction set that the compiler may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Level {
     /// POPCNT and SSE4.1.
+    #[cfg(target_arch = "x86_64")]
     V2(V2),
     /// AVX2.
+    #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     /// AVX-512.
+    #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 /// A depth-wise convolution with `multiplier` output channels for each input channel.
@@ -75,13 +81,21 @@ impl Depthwise {
         Self { level, geometry: geometry.clone(), map, taps, weights: packed, multiplier, bases }
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,popcnt")]
     fn accumulate_avx2(&self, map: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         self.accumulate_rows(map, rows, out);
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
     fn accumulate_avx512(&self, map: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
+        self.accumulate_rows(map, rows, out);
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    fn accumulate_neon(&self, map: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         self.accumulate_rows(map, rows, out);
     }
 
@@ -161,11 +175,17 @@ impl PackedKernel for Depthwise {
 
     fn accumulate(&self, layout: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         match self.level {
+            #[cfg(target_arch = "x86_64")]
             Level::V2(_) => self.accumulate_rows(layout, rows, out),
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: the level holds the proof of the features.
             Level::Avx2(_) => unsafe { self.accumulate_avx2(layout, rows, out) },
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: the level holds the proof of the features.
             Level::Avx512(_) => unsafe { self.accumulate_avx512(layout, rows, out) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the level holds the proof of the features.
+            Level::Neon(_) => unsafe { self.accumulate_neon(layout, rows, out) },
         }
     }
 }

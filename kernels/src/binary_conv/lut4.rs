@@ -6,6 +6,7 @@
 //! to 63 steps, then go to 16 bits.
 
 use super::{
+    byte_counters::{Segment, schedule, steps_in_u8},
     padded_map::{PaddedMap, Run, runs},
     tiled::{Block, TileKernel, Window},
     vector::{Integers, emit},
@@ -30,18 +31,8 @@ static ROWS: Rows = {
     Rows(rows)
 };
 
-/// Steps after which a byte may be full: each adds up to 4.
-const STEPS_IN_U8: usize = u8::MAX as usize / 4;
-/// Steps after which 16 bits may be full.
-const STEPS_IN_U16: usize = u16::MAX as usize / 4;
-
-/// A run short enough for byte counters.
-#[derive(Debug, Clone, Copy)]
-struct Segment {
-    run: Run,
-    /// Whether the byte counters are emptied afterwards.
-    widen: bool,
-}
+/// What a step adds at most.
+const STEP: usize = 4;
 
 /// The LUT4 kernel for one width of vectors.
 #[derive(Debug)]
@@ -53,41 +44,17 @@ pub(super) struct Lut4<S> {
 
 impl<S> Lut4<S> {
     pub(super) fn new(simd: S, geometry: &ConvGeometry) -> Self {
-        Self { simd, parts: schedule(&runs(geometry, &PaddedMap::new::<u8>(geometry, false))) }
+        let runs = runs(geometry, &PaddedMap::new::<u8>(geometry, false));
+        // Pieces as equal as can be: what is emptied costs the same however little is in it.
+        let pieces = runs.iter().flat_map(|run| {
+            let count = run.steps.div_ceil(steps_in_u8(STEP));
+            (0..count).map(move |piece| {
+                let (start, end) = (piece * run.steps / count, (piece + 1) * run.steps / count);
+                Run { offset: run.offset + start, steps: end - start }
+            })
+        });
+        Self { simd, parts: schedule(pieces, STEP) }
     }
-}
-
-/// Cuts runs into segments and segments into parts, so that no counter overflows.
-fn schedule(runs: &[Run]) -> Vec<Vec<Segment>> {
-    let mut parts = vec![Vec::<Segment>::new()];
-    let (mut in_u8, mut in_u16) = (0, 0);
-    for run in runs {
-        let pieces = run.steps.div_ceil(STEPS_IN_U8);
-        for piece in 0..pieces {
-            let (start, end) = (piece * run.steps / pieces, (piece + 1) * run.steps / pieces);
-            let steps = end - start;
-            let part = parts.last_mut().expect("at least one part");
-            if in_u8 + steps > STEPS_IN_U8 {
-                part.last_mut().expect("a segment was counted").widen = true;
-                in_u8 = 0;
-            }
-            let part = if in_u16 + steps > STEPS_IN_U16 {
-                part.last_mut().expect("a segment was counted").widen = true;
-                (in_u8, in_u16) = (0, 0);
-                parts.push(Vec::new());
-                parts.last_mut().expect("just pushed")
-            } else {
-                part
-            };
-            part.push(Segment { run: Run { offset: run.offset + start, steps }, widen: false });
-            in_u8 += steps;
-            in_u16 += steps;
-        }
-    }
-    if let Some(last) = parts.last_mut().and_then(|part| part.last_mut()) {
-        last.widen = true;
-    }
-    parts
 }
 
 /// Computes one tile. Inlined into one caller per instruction set.

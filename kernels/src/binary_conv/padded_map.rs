@@ -54,6 +54,17 @@ impl Unit for [u8; 4] {
     }
 }
 
+/// Eight channels.
+impl Unit for [u8; 1] {
+    const BITS: usize = 8;
+
+    fn spread(words: &[u64], units: &mut [Self]) {
+        // The bytes of a little-endian word come in the order of the bits.
+        let bytes: &[[u8; 1]] = bytemuck::cast_slice(words);
+        units.copy_from_slice(&bytes[..units.len()]);
+    }
+}
+
 /// 32 channels.
 impl Unit for u32 {
     const BITS: usize = 32;

@@ -81,6 +81,17 @@ fn kernels(
         add!(PopcountLanes, Avx512::detect().map(vector::EmulatedVpopcnt));
         add!(PopcountLanes, Avx512Vpopcnt::detect());
     }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(proof) = crate::features::Neon::detect() {
+        use depthwise::{Depthwise, Level};
+        if geometry.in_channels == geometry.groups {
+            let kernel = Depthwise::new(Level::Neon(proof), geometry, pad, alphabet, weights);
+            all.push(conv(Box::new(kernel)));
+        }
+        let kernel = byte_counts::ByteCounts::new(proof, geometry);
+        let tiled = tiled::Tiled::new(kernel, geometry, pad, alphabet, weights);
+        all.push(conv(Box::new(tiled)));
+    }
     for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Scalar) {
         all.push(
             BinaryConv::new(isa, geometry.clone(), pad, alphabet, weights)

@@ -198,7 +198,7 @@ unsafe fn store<V: Lanes, const PIXELS: usize, const VECTORS: usize>(
 
 /// Instantiates the tiles of an instruction set: for each number of vectors, the numbers of pixels. `unroll`
 /// is the number of products of a sum in a turn of the loop.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! tiles {
     (
         $constant:ident in $module:ident: $vector:ty, $features:literal, $name:literal, panel $panel:literal, unroll $unroll:literal,
@@ -271,6 +271,23 @@ tiles! {
 tiles! {
     AVX512 in avx512: crate::simd::Avx512, "avx2,fma,popcnt,avx512f,avx512bw,avx512dq,avx512vl", "f32 avx512",
     panel 4, unroll 2,
+    full {
+        1 => [1 2 3 4 5 6 7 8 9 10 11 12],
+        2 => [1 2 3 4 5 6 7 8 9 10 11],
+        3 => [1 2 3 4 5 6 7 8],
+        4 => [1 2 3 4 5 6],
+        5 => [1],
+        6 => [1],
+        7 => [1],
+        8 => [1],
+    }
+    depthwise { 1 => [1 2 3 4 5 6], 2 => [1 2 3 4 5 6], 3 => [1 2 3 4], 4 => [1 2 3 4], }
+}
+
+// Thirty-two registers: 6 x 4 sums, 4 weights, 1 input.
+#[cfg(target_arch = "aarch64")]
+tiles! {
+    NEON in neon: crate::simd::Neon, "neon", "f32 neon", panel 4, unroll 2,
     full {
         1 => [1 2 3 4 5 6 7 8 9 10 11 12],
         2 => [1 2 3 4 5 6 7 8 9 10 11],
