@@ -14,7 +14,10 @@ use super::{
     tiled::{Block, TileKernel, Window},
 };
 use crate::{ConvGeometry, features::Neon};
-use std::arch::aarch64::*;
+use std::{
+    arch::{aarch64::*, asm},
+    ptr,
+};
 
 /// Output channels of a vector.
 const CHANNELS: usize = 16;
@@ -32,6 +35,10 @@ pub(super) struct ByteCounts {
     _proof: Neon,
     /// Each part fits in 16-bit counters.
     parts: Vec<Vec<Segment>>,
+    /// Units of a window, or rows of weights.
+    steps: usize,
+    /// Units from the start of a window to the end of its last run.
+    reach: usize,
 }
 
 impl ByteCounts {
@@ -43,61 +50,78 @@ impl ByteCounts {
                 steps: PIECE.min(run.steps - start),
             })
         });
-        Self { _proof: proof, parts: schedule(pieces, STEP) }
+        Self {
+            _proof: proof,
+            parts: schedule(pieces, STEP),
+            steps: runs.iter().map(|run| run.steps).sum(),
+            reach: runs.iter().map(|run| run.offset + run.steps).max().unwrap_or(0),
+        }
     }
 }
 
 /// Counts of the tile, by bytes.
 type Counts<const PIXELS: usize, const VECTORS: usize> = [[uint8x16_t; VECTORS]; PIXELS];
 
-/// Adds the mismatches of one step: `input(pixel)` is its eight bits in all bytes.
+/// Adds the mismatches of one step: `inputs[pixel]` is its eight bits in all bytes.
 ///
 /// # Safety
-/// `weights` are followed by `VECTORS` vectors.
-#[inline]
-#[target_feature(enable = "neon")]
+/// The processor has NEON; at `weights` there are `VECTORS` vectors.
+#[inline(always)]
 unsafe fn add_step<const PIXELS: usize, const VECTORS: usize>(
     counts: &mut Counts<PIXELS, VECTORS>,
     weights: *const u8,
-    input: [uint8x16_t; PIXELS],
+    inputs: &[uint8x16_t; PIXELS],
 ) {
-    let mut rows = [vdupq_n_u8(0); VECTORS];
-    for (vector, row) in rows.iter_mut().enumerate() {
-        // SAFETY: the caller's promise; the load may be unaligned.
-        *row = unsafe { vld1q_u8(weights.add(vector * CHANNELS)) };
-    }
-    for (counts, input) in counts.iter_mut().zip(input) {
-        for (count, row) in counts.iter_mut().zip(rows) {
-            *count = vaddq_u8(*count, vcntq_u8(veorq_u8(row, input)));
+    // SAFETY: the caller's promises; the loads may be unaligned.
+    unsafe {
+        let mut rows = [vdupq_n_u8(0); VECTORS];
+        for (vector, row) in rows.iter_mut().enumerate() {
+            *row = vld1q_u8(weights.add(vector * CHANNELS));
+        }
+        for pixel in 0..PIXELS {
+            for vector in 0..VECTORS {
+                let ones = vcntq_u8(veorq_u8(rows[vector], inputs[pixel]));
+                counts[pixel][vector] = vaddq_u8(counts[pixel][vector], ones);
+                // No instruction, but here the sum must be in a register: left alone, the compiler adds the
+                // ones of several steps first, and has too few registers for them.
+                let count = &mut counts[pixel][vector];
+                asm!("/* {:v} */", inout(vreg) * count, options(nomem, nostack, preserves_flags));
+            }
         }
     }
 }
 
-/// Adds the mismatches of a segment.
+/// Adds the mismatches of a segment. The counts go in and out by value: behind a reference the compiler
+/// keeps them in memory. For the same reason there are loops here instead of `array::map`.
 ///
 /// # Safety
-/// Each input has `steps` units, and there are as many rows of `VECTORS` vectors of weights.
-#[inline]
-#[target_feature(enable = "neon")]
+/// The processor has NEON; each input has `steps` units, and there are as many rows of `VECTORS` vectors of
+/// weights.
+#[inline(always)]
 unsafe fn add_segment<const PIXELS: usize, const VECTORS: usize>(
-    counts: &mut Counts<PIXELS, VECTORS>,
-    weights: &[u8],
+    mut counts: Counts<PIXELS, VECTORS>,
+    mut weights: *const u8,
     inputs: &[*const u8; PIXELS],
     steps: usize,
-) {
+) -> Counts<PIXELS, VECTORS> {
     let row = VECTORS * CHANNELS;
-    let mut weights = weights.as_ptr();
     let mut at = 0;
-    // SAFETY: the caller's promise: eight units from `at` on, or one, lie in the inputs, and their rows in
+    // SAFETY: the caller's promises: eight units from `at` on, or one, lie in the inputs, and their rows in
     // the weights.
     unsafe {
         while at + UNROLLED <= steps {
-            let units = inputs.map(|input| vld1_u8(input.add(at)));
+            let mut units = [vdup_n_u8(0); PIXELS];
+            for pixel in 0..PIXELS {
+                units[pixel] = vld1_u8(inputs[pixel].add(at));
+            }
             macro_rules! step {
                 ($($lane:literal)+) => {
                     $(
-                        let input = units.map(|units| vdupq_lane_u8::<$lane>(units));
-                        add_step(counts, weights.add($lane * row), input);
+                        let mut step = [vdupq_n_u8(0); PIXELS];
+                        for pixel in 0..PIXELS {
+                            step[pixel] = vdupq_lane_u8::<$lane>(units[pixel]);
+                        }
+                        add_step(&mut counts, weights.add($lane * row), &step);
                     )+
                 };
             }
@@ -106,11 +130,16 @@ unsafe fn add_segment<const PIXELS: usize, const VECTORS: usize>(
             at += UNROLLED;
         }
         while at < steps {
-            add_step(counts, weights, inputs.map(|input| vld1q_dup_u8(input.add(at))));
+            let mut step = [vdupq_n_u8(0); PIXELS];
+            for pixel in 0..PIXELS {
+                step[pixel] = vld1q_dup_u8(inputs[pixel].add(at));
+            }
+            add_step(&mut counts, weights, &step);
             weights = weights.add(row);
             at += 1;
         }
     }
+    counts
 }
 
 /// Computes one tile.
@@ -124,24 +153,34 @@ fn tile<const PIXELS: usize, const VECTORS: usize>(
     let windows: &[Window; PIXELS] = windows.first_chunk().expect("chosen by their number");
     let row = VECTORS * CHANNELS;
     let factor = vdup_n_u16(if block.double { 2 } else { 1 });
-    let mut weights = block.weights;
+    let mut inputs = [ptr::null(); PIXELS];
+    for (input, window) in inputs.iter_mut().zip(windows) {
+        *input = block.map[window.map..][..kernel.reach].as_ptr().cast::<u8>();
+    }
+    let mut weights = block.weights[..kernel.steps * row].as_ptr();
     for (index, part) in kernel.parts.iter().enumerate() {
         let mut sums = [[[vdupq_n_u16(0); 2]; VECTORS]; PIXELS];
         let mut counts = [[vdupq_n_u8(0); VECTORS]; PIXELS];
         for segment in part {
             let Run { offset, steps } = segment.run;
-            let inputs =
-                windows.map(|window| block.map[window.map + offset..][..steps].as_ptr().cast());
-            let (now, later) = weights.split_at(steps * row);
-            weights = later;
-            // SAFETY: the inputs have `steps` units, `now` as many rows.
-            unsafe { add_segment(&mut counts, now, &inputs, steps) };
+            // SAFETY: this function has NEON. Every run ends within `reach`, the length of each input, and
+            // all of them together have as many steps as there are rows of weights.
+            unsafe {
+                let mut inputs = inputs;
+                for input in &mut inputs {
+                    *input = input.add(offset);
+                }
+                counts = add_segment(counts, weights, &inputs, steps);
+                weights = weights.add(steps * row);
+            }
             if segment.widen {
-                for (counts, sums) in counts.iter_mut().zip(&mut sums) {
-                    for (count, [low, high]) in counts.iter_mut().zip(sums) {
-                        *low = vaddw_u8(*low, vget_low_u8(*count));
-                        *high = vaddw_high_u8(*high, *count);
-                        *count = vdupq_n_u8(0);
+                for pixel in 0..PIXELS {
+                    for vector in 0..VECTORS {
+                        let count = counts[pixel][vector];
+                        let [low, high] = sums[pixel][vector];
+                        sums[pixel][vector] =
+                            [vaddw_u8(low, vget_low_u8(count)), vaddw_high_u8(high, count)];
+                        counts[pixel][vector] = vdupq_n_u8(0);
                     }
                 }
             }
@@ -205,8 +244,8 @@ impl TileKernel for ByteCounts {
     type Weight = u8;
     const CHANNELS: usize = CHANNELS;
     const VECTORS: usize = 4;
-    const PIXELS: usize = 4;
-    const NAMES: &'static [&'static str] = &["cnt-4x1", "cnt-4x2", "cnt-4x3", "cnt-4x4"];
+    const PIXELS: usize = 3;
+    const NAMES: &'static [&'static str] = &["cnt-3x1", "cnt-3x2", "cnt-3x3", "cnt-3x4"];
 
     fn position(channel: usize) -> usize {
         channel
@@ -219,7 +258,7 @@ impl TileKernel for ByteCounts {
     fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]) {
         by_tile_size!(
             tile(self, block, windows, out),
-            windows.len() => [1, 2, 3, 4],
+            windows.len() => [1, 2, 3],
             block.vectors => [1, 2, 3, 4]
         );
     }
