@@ -156,14 +156,12 @@ impl Planned {
                     (Work::Rows(Box::new(feeder)), Work::Rows(Box::new(step)))
                 })
             }
-            (Work::Gather { dims, strides, offset }, Work::Rows(step)) => {
-                match (last.info.output == dims[..], strides[..].try_into()) {
-                    (true, Ok(strides)) => step.reordering(MapOrder { strides, offset }),
-                    _ => Err(*step),
+            (Work::Gather { dims, strides, offset }, Work::Rows(mut step)) => {
+                let whole = last.info.output == dims[..];
+                match strides[..].try_into() {
+                    Ok(strides) if whole && step.reorder(MapOrder { strides, offset }) => Ok(*step),
+                    _ => Err((Work::Gather { dims, strides, offset }, Work::Rows(step))),
                 }
-                .map_err(|step| {
-                    (Work::Gather { dims, strides, offset }, Work::Rows(Box::new(step)))
-                })
             }
             apart => Err(apart),
         };

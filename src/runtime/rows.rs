@@ -288,15 +288,14 @@ impl RowStep {
         possible
     }
 
-    /// This step reading its input in another order, or itself, if it cannot.
-    pub(crate) fn reordering(mut self, order: MapOrder) -> Result<Self, Self> {
-        match &self.producer {
-            Producer::FloatConv(conv) if !conv.reads_in_place() && self.feeder.is_none() => {
-                self.order = Some(order);
-                Ok(self)
-            }
-            _ => Err(self),
+    /// Lets the step read its input in another order, and says whether it can.
+    pub(crate) fn reorder(&mut self, order: MapOrder) -> bool {
+        let possible = self.feeder.is_none()
+            && matches!(&self.producer, Producer::FloatConv(conv) if !conv.reads_in_place());
+        if possible {
+            self.order = Some(order);
         }
+        possible
     }
 
     /// Words for the rows of the input that are kept, at least those that a chunk reads.
