@@ -4,7 +4,7 @@
 
 use bnn_kernels::{
     ChannelOp, CombineOp, ConvGeometry, Epilogue, EpilogueOp, FloatConv, FloatWeights, Isa,
-    MapRows, MaxPool, OutputSlice, PoolGeometry, gather, words_per_pixel,
+    MapRows, MaxPool, Operand, OutputSlice, PoolGeometry, gather, words_per_pixel,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, time::Duration};
@@ -110,7 +110,11 @@ fn epilogue(criterion: &mut Criterion) {
                         let rows = floats.chunks_exact_mut(row).zip(bits.chunks_exact_mut(words));
                         for (shortcut, (floats, bits)) in shortcut.chunks_exact(row).zip(rows) {
                             let outputs = &mut [OutputSlice::F32(floats), OutputSlice::Bits(bits)];
-                            epilogue.run(black_box(&mut values), &[shortcut], outputs);
+                            epilogue.run(
+                                black_box(&mut values),
+                                &[Operand::Map(shortcut)],
+                                outputs,
+                            );
                         }
                         black_box((&mut floats, &mut bits));
                     });

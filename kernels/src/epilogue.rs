@@ -139,6 +139,16 @@ pub enum EpilogueOp {
     },
 }
 
+/// Another map that is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Operand<'a> {
+    /// The same pixels as the values, or one pixel where it is broadcast.
+    Map(&'a [f32]),
+    /// What this output of floats holds before it is written: a sum that takes the place of one of its
+    /// terms needs half the memory, and half the cache. See [`Epilogue::works_in_place`].
+    Output(usize),
+}
+
 /// Where a store goes: the same pixels as the values.
 #[derive(Debug)]
 pub enum OutputSlice<'a> {
@@ -196,6 +206,10 @@ pub struct Epilogue {
     channels: usize,
     operands: Vec<Option<OperandKind>>,
     outputs: Vec<Option<OutputKind>>,
+    /// Position of the last operation that reads each operand.
+    last_reads: Vec<usize>,
+    /// Position of the first operation that writes each output.
+    first_stores: Vec<usize>,
     path: Path,
 }
 
@@ -231,6 +245,7 @@ impl Epilogue {
             return Err(EpilogueError::NoChannels);
         }
         let (mut operands, mut outputs) = (Vec::new(), Vec::new());
+        let (mut last_reads, mut first_stores) = (Vec::new(), Vec::new());
         for (operation, op) in ops.iter().enumerate() {
             for constants in op.constants() {
                 if constants.len() != 1 && constants.len() != channels {
@@ -247,9 +262,13 @@ impl Epilogue {
                 EpilogueOp::Combine { operand, broadcast, .. } => {
                     let kind = if *broadcast { OperandKind::Pixel } else { OperandKind::Map };
                     claim(&mut operands, *operand, kind).map_err(conflict)?;
+                    last_reads.resize(operands.len(), 0);
+                    last_reads[*operand] = operation;
                 }
                 EpilogueOp::Store { output } => {
                     claim(&mut outputs, *output, OutputKind::F32).map_err(conflict)?;
+                    first_stores.resize(outputs.len(), ops.len());
+                    first_stores[*output] = first_stores[*output].min(operation);
                 }
                 EpilogueOp::StoreBits { flip, output, .. } => {
                     claim(&mut outputs, *output, OutputKind::Bits).map_err(conflict)?;
@@ -269,12 +288,20 @@ impl Epilogue {
             // SAFETY: the processor has the instruction set, as was made sure above.
             isa => Path::Fused(unsafe { fused::Plan::new(isa, channels, &ops) }),
         };
-        Ok(Self { channels, operands, outputs, path })
+        Ok(Self { channels, operands, outputs, last_reads, first_stores, path })
     }
 
     /// Channels of the maps.
     pub fn channels(&self) -> usize {
         self.channels
+    }
+
+    /// Whether an operand may be what an output holds before: if it is a map, and no operation reads it
+    /// once the output has been written.
+    pub fn works_in_place(&self, operand: usize, output: usize) -> bool {
+        self.operands.get(operand) == Some(&Some(OperandKind::Map))
+            && self.outputs.get(output) == Some(&Some(OutputKind::F32))
+            && self.last_reads[operand] < self.first_stores[output]
     }
 
     /// Runs the operations on some pixels.
@@ -285,8 +312,14 @@ impl Epilogue {
     /// not looked at.
     ///
     /// # Panics
-    /// If a slice is missing, of another kind or of another length than the operations ask for.
-    pub fn run(&self, values: &mut [f32], operands: &[&[f32]], outputs: &mut [OutputSlice<'_>]) {
+    /// If a slice is missing, of another kind or of another length than the operations ask for, or an
+    /// operand is an output that it [cannot](Self::works_in_place) be.
+    pub fn run(
+        &self,
+        values: &mut [f32],
+        operands: &[Operand<'_>],
+        outputs: &mut [OutputSlice<'_>],
+    ) {
         self.check(values, operands, outputs);
         match &self.path {
             Path::Reference(ops) => {
@@ -296,17 +329,22 @@ impl Epilogue {
         }
     }
 
-    fn check(&self, values: &[f32], operands: &[&[f32]], outputs: &[OutputSlice<'_>]) {
+    fn check(&self, values: &[f32], operands: &[Operand<'_>], outputs: &[OutputSlice<'_>]) {
         assert!(values.len().is_multiple_of(self.channels), "values are whole pixels");
         let pixels = values.len() / self.channels;
         assert!(operands.len() >= self.operands.len(), "operands");
-        for (kind, operand) in self.operands.iter().zip(operands) {
-            match kind {
-                Some(OperandKind::Map) => assert_eq!(operand.len(), values.len(), "operand map"),
-                Some(OperandKind::Pixel) => {
-                    assert_eq!(operand.len(), self.channels, "operand pixel");
+        for (index, (kind, operand)) in self.operands.iter().zip(operands).enumerate() {
+            match (kind, operand) {
+                (Some(OperandKind::Map), Operand::Map(map)) => {
+                    assert_eq!(map.len(), values.len(), "operand map");
                 }
-                None => {}
+                (Some(OperandKind::Pixel), Operand::Map(pixel)) => {
+                    assert_eq!(pixel.len(), self.channels, "operand pixel");
+                }
+                (Some(_), Operand::Output(output)) => {
+                    assert!(self.works_in_place(index, *output), "operand in place");
+                }
+                (None, _) => {}
             }
         }
         assert!(outputs.len() >= self.outputs.len(), "outputs");
@@ -322,6 +360,22 @@ impl Epilogue {
                 (Some(kind), _) => panic!("output is not of the kind {kind:?}"),
                 (None, _) => {}
             }
+        }
+    }
+}
+
+impl<'a> Operand<'a> {
+    /// Its values; none if it is no output of floats.
+    fn slice<'s>(&self, outputs: &'s [OutputSlice<'_>]) -> &'s [f32]
+    where
+        'a: 's,
+    {
+        match self {
+            Self::Map(values) => values,
+            Self::Output(output) => match &outputs[*output] {
+                OutputSlice::F32(values) => values,
+                OutputSlice::I16(_) | OutputSlice::Bits(_) => &[],
+            },
         }
     }
 }
@@ -501,21 +555,34 @@ mod tests {
             }
             ops.push(EpilogueOp::Store { output: 0 });
             let epilogue = Epilogue::new(isa, self.channels, ops).unwrap();
-            let mut working = values.to_vec();
-            let (mut last, mut first) = (vec![7.0; values.len()], vec![7.0; values.len()]);
-            let mut bits = vec![u64::MAX; pixels * words_per_pixel(self.channels)];
-            epilogue.run(
-                &mut working,
-                &[&self.map, &self.pixel],
-                &mut [
-                    OutputSlice::F32(&mut last),
-                    OutputSlice::F32(&mut first),
-                    OutputSlice::Bits(&mut bits),
-                ],
-            );
-            assert!(same(&last, &first), "stores leave the values as they are");
-            if !self.bits {
-                bits.fill(0);
+            let run = |map: Operand<'_>, mut last: Vec<f32>, mut first: Vec<f32>| {
+                let mut bits = vec![u64::MAX; pixels * words_per_pixel(self.channels)];
+                epilogue.run(
+                    &mut values.to_vec(),
+                    &[map, Operand::Map(&self.pixel)],
+                    &mut [
+                        OutputSlice::F32(&mut last),
+                        OutputSlice::F32(&mut first),
+                        OutputSlice::Bits(&mut bits),
+                    ],
+                );
+                assert!(same(&last, &first), "stores leave the values as they are");
+                if !self.bits {
+                    bits.fill(0);
+                }
+                (last, bits)
+            };
+            let rubbish = || vec![7.0; values.len()];
+            let (last, bits) = run(Operand::Map(&self.map), rubbish(), rubbish());
+            // The operand in the place of either output.
+            for output in 0..2 {
+                if epilogue.works_in_place(0, output) {
+                    let mut before = [rubbish(), rubbish()];
+                    before[output].clone_from(&self.map);
+                    let [before_last, before_first] = before;
+                    let again = run(Operand::Output(output), before_last, before_first);
+                    assert!(same(&again.0, &last) && again.1 == bits, "in place of {output}");
+                }
             }
             (last, bits)
         }

@@ -34,7 +34,7 @@ pub use binary_conv::BinaryConv;
 pub use bits::{pack_f32, pack_i32};
 pub use border::BorderClasses;
 pub use epilogue::{
-    ChannelOp, CombineOp, Epilogue, EpilogueError, EpilogueOp, OutputSlice, UnaryFunction,
+    ChannelOp, CombineOp, Epilogue, EpilogueError, EpilogueOp, Operand, OutputSlice, UnaryFunction,
 };
 pub use error::KernelError;
 pub use float_conv::{FloatConv, FloatWeights};
@@ -45,7 +45,7 @@ pub use geometry::{
 };
 pub use isa::{Isa, IsaError};
 pub use map_rows::MapRows;
-pub use numbers::{MapValues, concat_channels, i32_to_f32, i32_to_i16};
+pub use numbers::{MapValues, concat_channels, i32_to_f32, i32_to_f32_in_place, i32_to_i16};
 pub use pool::{AveragePool, MaxPool};
 pub use pool_bits::{MaxPoolBits, concat_bits};
 pub use reduce::{Reduction, reduce_channels, softmax};

@@ -72,6 +72,19 @@ for_each_isa! {
 }
 
 for_each_isa! {
+    fn to_bits_of_floats(values: &mut [i32]) = bits_of_floats;
+}
+
+/// Converts integers to floats where they are, rounding to nearest.
+///
+/// # Panics
+/// If this processor lacks `isa`.
+pub fn i32_to_f32_in_place(isa: Isa, values: &mut [i32]) -> &mut [f32] {
+    to_bits_of_floats(isa, values);
+    bytemuck::cast_slice_mut(values)
+}
+
+for_each_isa! {
     /// Converts integers to shorter ones, which hold them: the caller knows that none is larger than
     /// 32767 in size. Of one that is, the lower half is kept.
     ///
@@ -92,6 +105,12 @@ for_each_isa! {
 fn floats(values: &[i32], out: &mut [f32]) {
     assert_eq!(values.len(), out.len(), "one float per integer");
     out.iter_mut().zip(values).for_each(|(out, &value)| *out = value as f32);
+}
+
+/// Inlined into one caller for each instruction set.
+#[inline(always)]
+fn bits_of_floats(values: &mut [i32]) {
+    values.iter_mut().for_each(|value| *value = (*value as f32).to_bits() as i32);
 }
 
 /// Inlined into one caller for each instruction set.
@@ -155,6 +174,9 @@ mod tests {
                 let mut out = vec![f32::NAN; values.len()];
                 i32_to_f32(isa, &values, &mut out);
                 prop_assert_eq!(&out, &expected);
+                let mut converted = values.clone();
+                let converted = i32_to_f32_in_place(isa, &mut converted);
+                prop_assert_eq!(&converted[..], &expected[..]);
             }
         }
 

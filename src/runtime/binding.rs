@@ -89,7 +89,8 @@ pub(crate) struct Reads<'a> {
 }
 
 impl Binding {
-    /// Blocks in the arena must not overlap, with the exception of reads among themselves.
+    /// Blocks in the arena must not overlap, with the exception of reads among themselves and of a
+    /// read in the place of a write, which cannot be had as a slice.
     pub(crate) fn new(reads: &[Located], writes: Vec<Located>) -> Self {
         let mut cuts = Vec::new();
         let mut outputs = Vec::new();
@@ -109,6 +110,10 @@ impl Binding {
             let Place::Arena(start) = located.place else {
                 return Source { located, gap: 0, offset: 0 };
             };
+            if cuts.iter().any(|cut| cut.start == start) {
+                // Its step reads it through the write that takes its place.
+                return Source { located, gap: 0, offset: 0 };
+            }
             let gap = cuts.partition_point(|cut| cut.start <= start);
             let begin =
                 gap.checked_sub(1).map_or(0, |before| cuts[before].start + cuts[before].words);

@@ -81,8 +81,12 @@ impl Engine {
             }
             planned.push(next);
         }
+        let in_place = match joining {
+            Joining::Windows => write_in_place(program, &mut planned),
+            Joining::None => Vec::new(),
+        };
         let accesses: Vec<&Access> = planned.iter().map(|step| &step.access).collect();
-        let layout = Layout::new(program, &accesses)?;
+        let layout = Layout::new(program, &accesses, &in_place)?;
         let mut temporary_words = 0;
         let mut infos = Vec::with_capacity(planned.len());
         let mut steps = Vec::with_capacity(planned.len());
@@ -184,6 +188,50 @@ impl Planned {
     }
 }
 
+/// Lets sums take the place of a term that nobody reads afterwards, and says which buffers so take
+/// the place of which.
+fn write_in_place(program: &Program, planned: &mut [Planned]) -> Vec<(BufferId, BufferId)> {
+    let is_port =
+        |id: BufferId| program.inputs.iter().chain(&program.outputs).any(|port| port.buffer == id);
+    let touched = |access: &Access, id: BufferId| {
+        access.reads.iter().chain(&access.writes).filter(|&&other| other == id).count()
+    };
+    // The first and the last step that touch a buffer.
+    let mut lives = vec![(usize::MAX, 0); program.buffers.len()];
+    for (position, step) in planned.iter().enumerate() {
+        for id in step.access.reads.iter().chain(&step.access.writes) {
+            let (first, last) = lives[id.index()];
+            lives[id.index()] = (first.min(position), last.max(position));
+        }
+    }
+    let mut pairs = Vec::new();
+    for (position, Planned { work, access, .. }) in planned.iter_mut().enumerate() {
+        let Work::Rows(step) = work else { continue };
+        for (output, &written) in access.writes.iter().enumerate() {
+            let shape = program.buffer(written);
+            if is_port(written)
+                || shape.kind != BufferKind::F32
+                || lives[written.index()].0 != position
+                || touched(access, written) != 1
+            {
+                continue;
+            }
+            let fitting = (0..step.operands().len()).find(|&operand| {
+                let read = access.reads[step.first_operand() + operand];
+                !is_port(read)
+                    && program.buffer(read) == shape
+                    && lives[read.index()].1 == position
+                    && touched(access, read) == 1
+                    && step.work_in_place(operand, output)
+            });
+            if let Some(operand) = fitting {
+                pairs.push((access.reads[step.first_operand() + operand], written));
+            }
+        }
+    }
+    pairs
+}
+
 /// For each buffer, how many steps read it.
 fn readers(program: &Program) -> Vec<usize> {
     let mut readers = vec![0; program.buffers.len()];
@@ -216,7 +264,12 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(program: &Program, accesses: &[&Access]) -> Result<Self, RunError> {
+    /// Of each pair the second buffer takes the place of the first.
+    fn new(
+        program: &Program,
+        accesses: &[&Access],
+        in_place: &[(BufferId, BufferId)],
+    ) -> Result<Self, RunError> {
         let mut buffers = program
             .buffers
             .iter()
@@ -242,6 +295,17 @@ impl Layout {
             }
         }
 
+        // A chain of buffers in one place lives as its first one, from its beginning to the end of the
+        // last. Pairs are in the order of the steps, so a chain is followed from its beginning.
+        let mut root: Vec<usize> = (0..buffers.len()).collect();
+        for (before, after) in in_place {
+            let first = root[before.index()];
+            root[after.index()] = first;
+            if let (Some(life), Some(other)) = (lives[first], lives[after.index()].take()) {
+                lives[first] = Some((life.0.min(other.0), life.1.max(other.1)));
+            }
+        }
+
         let mut blocks = Vec::new();
         let mut of_buffer = Vec::new();
         for (index, (located, life)) in buffers.iter().zip(lives).enumerate() {
@@ -253,6 +317,9 @@ impl Layout {
         let placement = memory::place(&blocks)?;
         for (index, &offset) in of_buffer.into_iter().zip(&placement.offsets) {
             buffers[index].place = Place::Arena(offset);
+        }
+        for (before, after) in in_place {
+            buffers[after.index()].place = buffers[before.index()].place;
         }
         Ok(Self { buffers, arena_words: placement.total, live_words: placement.peak })
     }
@@ -272,7 +339,8 @@ mod tests {
             let program = generate::program(seed, steps);
             program.validate().unwrap();
             let accesses: Vec<_> = program.steps.iter().map(|s| Access::of(&s.kind)).collect();
-            let layout = Layout::new(&program, &accesses.iter().collect::<Vec<_>>()).unwrap();
+            let accesses_of: Vec<_> = accesses.iter().collect();
+            let layout = Layout::new(&program, &accesses_of, &[]).unwrap();
             for step in 0..program.steps.len() {
                 let mut live = Vec::new();
                 for (index, located) in layout.buffers.iter().enumerate() {

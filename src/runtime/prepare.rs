@@ -9,7 +9,7 @@ use kernels::{FloatWeights, Isa, SegmentBits, words_per_pixel};
 use super::{
     RunError,
     info::StepInfo,
-    rows::{Consumer, Producer, RowStep},
+    rows::{Consumer, OperandSource, Producer, RowStep},
 };
 use crate::program::{
     self, AffineTerms, BinaryOutput, Buffer, BufferId, BufferKind, CombineOp, EpilogueOp, PadValue,
@@ -398,7 +398,7 @@ impl Preparation<'_> {
         if let [EpilogueOp::Store { .. }] = epilogue.ops[..] {
             return Ok(Consumer::Store);
         }
-        let mut broadcast = Vec::new();
+        let mut operands = Vec::new();
         let mut outputs = 0;
         let ops = epilogue
             .ops
@@ -414,10 +414,14 @@ impl Preparation<'_> {
                         let operand = self.program.buffer(*operand);
                         let pixel = [operand.height, operand.width] == [1, 1];
                         let whole = pixel && [height, width] != [1, 1];
-                        broadcast.push(whole);
+                        operands.push(if whole {
+                            OperandSource::Pixel
+                        } else {
+                            OperandSource::Map
+                        });
                         kernels::EpilogueOp::Combine {
                             op: combine_op(*op),
-                            operand: broadcast.len() - 1,
+                            operand: operands.len() - 1,
                             broadcast: whole,
                         }
                     }
@@ -436,7 +440,7 @@ impl Preparation<'_> {
             .collect::<Result<Vec<_>, RunError>>()?;
         let epilogue =
             kernels::Epilogue::new(self.isa, channels, ops).map_err(|e| self.refuse(e))?;
-        Ok(Consumer::Epilogue { epilogue, broadcast })
+        Ok(Consumer::Epilogue { epilogue, operands })
     }
 
     fn channel_op(

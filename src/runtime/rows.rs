@@ -12,8 +12,9 @@ use std::ops::Range;
 
 use bnn_kernels::{
     AffineBinary, AveragePool, BinaryConv, ConvGeometry, Epilogue, FloatConv, Isa, MapRows,
-    MapValues, MaxPool, MaxPoolBits, OutputSlice, PoolGeometry, Reduction, SegmentBits, gather,
-    i32_to_f32, i32_to_i16, pack_i32, reduce_channels, words_per_pixel,
+    MapValues, MaxPool, MaxPoolBits, Operand, OutputSlice, PoolGeometry, Reduction, SegmentBits,
+    gather, i32_to_f32, i32_to_f32_in_place, i32_to_i16, pack_i32, reduce_channels,
+    words_per_pixel,
 };
 
 use super::{RunError, binding::Reads, few::Few, memory::LINE, row_window::RowWindow};
@@ -92,9 +93,20 @@ pub(crate) enum Consumer {
     /// Operations and stores.
     Epilogue {
         epilogue: Epilogue,
-        /// Per operand: whether it is one pixel for the whole map.
-        broadcast: Vec<bool>,
+        /// Where each operand comes from.
+        operands: Vec<OperandSource>,
     },
+}
+
+/// Where an operand of an epilogue comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OperandSource {
+    /// A map that is read.
+    Map,
+    /// One pixel that is read, for the whole map.
+    Pixel,
+    /// What this output held before.
+    Output(usize),
 }
 
 /// A step that computes its output row by row.
@@ -174,7 +186,9 @@ impl RowStep {
             }
             _ => (0, 0),
         };
-        let values = if matches!(consumer, Consumer::Epilogue { .. }) { row } else { 0 };
+        let in_place = matches!(producer, Producer::BinaryConv { affine: None, .. });
+        let has_epilogue = matches!(consumer, Consumer::Epilogue { .. });
+        let values = if has_epilogue && !in_place { row } else { 0 };
         let temporary = Temporary {
             window: 0,
             accumulators: words(accumulators)?,
@@ -243,6 +257,35 @@ impl RowStep {
         self.first_operand = reads;
         self.feeder = Some(Box::new(feeder));
         Ok(Ok(self))
+    }
+
+    /// Whether the accumulators become floats where they are.
+    fn converts_in_place(&self) -> bool {
+        matches!(self.producer, Producer::BinaryConv { affine: None, .. })
+    }
+
+    /// The operands of the epilogue, from [`first_operand`](Self::first_operand) of the reads on.
+    pub(crate) fn operands(&self) -> &[OperandSource] {
+        match &self.consumer {
+            Consumer::Epilogue { operands, .. } => operands,
+            Consumer::Threshold { .. } | Consumer::Store => &[],
+        }
+    }
+
+    /// Position among the reads of the first operand of the epilogue.
+    pub(crate) fn first_operand(&self) -> usize {
+        self.first_operand
+    }
+
+    /// Lets an output take the place of an operand, and says whether that is possible.
+    pub(crate) fn work_in_place(&mut self, operand: usize, output: usize) -> bool {
+        let Consumer::Epilogue { epilogue, operands } = &mut self.consumer else { return false };
+        let possible =
+            operands[operand] == OperandSource::Map && epilogue.works_in_place(operand, output);
+        if possible {
+            operands[operand] = OperandSource::Output(output);
+        }
+        possible
     }
 
     /// This step reading its input in another order, or itself, if it cannot.
@@ -402,15 +445,26 @@ impl RowStep {
                 },
                 _ => unreachable!("a store writes one map"),
             },
-            Consumer::Epilogue { epilogue, broadcast } => {
-                let values = &mut bytemuck::cast_slice_mut::<u64, f32>(values)[..count];
-                self.produce(isa, reads, source, rows.clone(), accumulators, sums, values);
+            Consumer::Epilogue { epilogue, operands } => {
+                let values = if self.converts_in_place() {
+                    i32_to_f32_in_place(isa, &mut accumulators[..count])
+                } else {
+                    let values = &mut bytemuck::cast_slice_mut::<u64, f32>(values)[..count];
+                    self.produce(isa, reads, source, rows.clone(), accumulators, sums, values);
+                    values
+                };
                 let row = self.pixels * self.channels;
-                let operands = broadcast.iter().enumerate().map(|(index, &broadcast)| {
-                    let operand = reads.f32(self.first_operand + index);
-                    if broadcast { operand } else { &operand[rows.start * row..rows.end * row] }
+                let operands = operands.iter().enumerate().map(|(index, operand)| {
+                    let read = || reads.f32(self.first_operand + index);
+                    match operand {
+                        OperandSource::Map => {
+                            Operand::Map(&read()[rows.start * row..rows.end * row])
+                        }
+                        OperandSource::Pixel => Operand::Map(read()),
+                        OperandSource::Output(output) => Operand::Output(*output),
+                    }
                 });
-                let operands: Few<&[f32]> = Few::collect(operands, || &[]);
+                let operands: Few<Operand<'_>> = Few::collect(operands, || Operand::Map(&[]));
                 epilogue.run(values, &operands, outputs);
             }
         }

@@ -2,10 +2,13 @@
 //! any batch: those of the plain meaning. Where the processor cannot fuse multiply-adds, it is the
 //! meaning with rounded products.
 
-use bnn::{Isa, Model, SessionOptions, program::Program};
+use bnn::{
+    Isa, Model, SessionOptions,
+    program::{ChannelOp, CombineOp, Epilogue, EpilogueOp, Program, StepKind},
+};
 use proptest::prelude::*;
 
-use crate::{generate, naive};
+use crate::{builder::Builder, generate, naive};
 
 /// Outputs as bits, all NaN alike.
 fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
@@ -81,6 +84,42 @@ proptest! {
                 let found = bits(&run(&model, &options, &inputs, 5));
                 prop_assert_eq!(&found, &expected, "{}, {} threads", isa, threads);
             }
+        }
+    }
+}
+
+/// A residual network needs one map, not two, where a sum takes the place of its shortcut.
+#[test]
+fn a_sum_takes_the_place_of_a_term_that_nobody_reads_again() {
+    let size = [4, 8, 16];
+    for read_again in [false, true] {
+        let mut builder = Builder::default();
+        let x = builder.input("x", size);
+        let (one, two) = (builder.floats([1.0]), builder.floats([2.0]));
+        let (shortcut, sum) = (builder.f32_map(size), builder.f32_map(size));
+        let add = |constant, store| {
+            vec![EpilogueOp::Channel(ChannelOp::Add(constant)), EpilogueOp::Store { output: store }]
+        };
+        let elementwise = |input, ops| StepKind::Elementwise {
+            input,
+            flatten: false,
+            epilogue: Epilogue { ops },
+        };
+        builder.step(elementwise(x, add(one, shortcut)));
+        let combine = EpilogueOp::Combine { op: CombineOp::Add, operand: shortcut };
+        builder.step(elementwise(x, vec![combine.clone(), EpilogueOp::Store { output: sum }]));
+        let y = builder.output("y", size);
+        let last = if read_again { vec![combine] } else { vec![] };
+        builder.step(elementwise(sum, last.into_iter().chain(add(two, y)).collect()));
+        let model = Model::from_program(builder.program).unwrap();
+        for isa in Isa::available() {
+            let mut session = model.session(&SessionOptions::default().isa(isa)).unwrap();
+            let maps = if read_again { 2 } else { 1 };
+            assert_eq!(session.arena_bytes(), maps * size.iter().product::<usize>() * 4);
+            let input: Vec<f32> = (0..size.iter().product()).map(|at: usize| at as f32).collect();
+            let found = session.run(&input).unwrap();
+            let value = |x: f32| (2.0 * x + 1.0) + if read_again { x + 1.0 } else { 0.0 } + 2.0;
+            assert_eq!(found, input.iter().map(|&x| value(x)).collect::<Vec<_>>(), "{isa}");
         }
     }
 }

@@ -6,9 +6,9 @@
 //! that stay in the first level cache.
 
 use super::{
-    ChannelOp, CombineOp, EpilogueOp, OutputSlice, UnaryFunction,
+    ChannelOp, CombineOp, EpilogueOp, Operand, OutputSlice, UnaryFunction,
     pass::{self, CHUNK, Map, Op},
-    sequence::{self, Bits, Part, Sequence, Streams},
+    sequence::{self, Bits, Part, Sequence, Shortcut, Streams},
 };
 use crate::{Isa, aligned::AlignedFloats, bit_string::low_mask, words_per_pixel};
 
@@ -84,7 +84,7 @@ impl Plan {
     pub(super) fn run(
         &self,
         values: &mut [f32],
-        operands: &[&[f32]],
+        operands: &[Operand<'_>],
         outputs: &mut [OutputSlice<'_>],
     ) {
         let block = if self.stages.len() == 1 {
@@ -100,7 +100,7 @@ impl Plan {
                         let last = position + 1 == self.stages.len();
                         self.run_sequence(sequence, last, start, values, operands, outputs);
                     }
-                    Stage::Op(op) => self.run_op(op, start, values, operands),
+                    Stage::Op(op) => self.run_op(op, start, values, operands, outputs),
                     Stage::Function(function) => {
                         values.iter_mut().for_each(|x| *x = function.apply(*x));
                     }
@@ -116,17 +116,28 @@ impl Plan {
         last: bool,
         start: usize,
         values: &mut [f32],
-        operands: &[&[f32]],
+        operands: &[Operand<'_>],
         outputs: &mut [OutputSlice<'_>],
     ) {
         let span = start..start + values.len();
-        let shortcut = sequence.shortcut().map(|operand| &operands[operand][span.clone()]);
+        let operand = sequence.shortcut().map(|operand| operands[operand]);
+        let mut shortcut = match operand {
+            Some(Operand::Map(map)) => Some(Shortcut::Map(&map[span.clone()])),
+            Some(Operand::Output(_)) => Some(Shortcut::Stored),
+            None => None,
+        };
         let mut store = None;
         let mut bits = None;
         for (index, output) in outputs.iter_mut().enumerate() {
             match output {
-                OutputSlice::F32(out) if sequence.store() == Some(index) => {
-                    store = Some(&mut out[span.clone()]);
+                OutputSlice::F32(out) => {
+                    let out = &mut out[span.clone()];
+                    if sequence.store() == Some(index) {
+                        store = Some(out);
+                    } else if matches!(operand, Some(Operand::Output(at)) if at == index) {
+                        // A later stage stores over it.
+                        shortcut = Some(Shortcut::Map(out));
+                    }
                 }
                 OutputSlice::Bits(out) if sequence.bits_output() == Some(index) => {
                     let words = words_per_pixel(self.channels);
@@ -142,12 +153,19 @@ impl Plan {
     }
 
     /// Runs one operation over values that start at element `start` of the operands.
-    fn run_op(&self, op: &Op, start: usize, values: &mut [f32], operands: &[&[f32]]) {
+    fn run_op(
+        &self,
+        op: &Op,
+        start: usize,
+        values: &mut [f32],
+        operands: &[Operand<'_>],
+        outputs: &[OutputSlice<'_>],
+    ) {
         let operand = match op {
             Op::Combine { operand, broadcast: false, .. } => {
-                &operands[*operand][start..start + values.len()]
+                &operands[*operand].slice(outputs)[start..start + values.len()]
             }
-            Op::Combine { operand, .. } => operands[*operand],
+            Op::Combine { operand, .. } => operands[*operand].slice(outputs),
             _ => &[],
         };
         // SAFETY: `new` was promised that the processor has the instruction set; the operand is as

@@ -1,6 +1,6 @@
 //! The operations one after the other, in plain Rust: what every other path must give.
 
-use super::{ChannelOp, CombineOp, EpilogueOp, OutputSlice, UnaryFunction};
+use super::{ChannelOp, CombineOp, EpilogueOp, Operand, OutputSlice, UnaryFunction};
 use crate::{Isa, bits::pack_f32};
 
 /// Floats of a block that passes through all operations before the next one: well within the first
@@ -12,7 +12,7 @@ pub(super) fn run(
     ops: &[EpilogueOp],
     channels: usize,
     values: &mut [f32],
-    operands: &[&[f32]],
+    operands: &[Operand<'_>],
     outputs: &mut [OutputSlice<'_>],
 ) {
     let block = (BLOCK / channels).max(1) * channels;
@@ -24,7 +24,7 @@ pub(super) fn run(
             match op {
                 EpilogueOp::Channel(op) => apply(op, values, channels),
                 EpilogueOp::Combine { op, operand, broadcast } => {
-                    let operand = operands[*operand];
+                    let operand = operands[*operand].slice(outputs);
                     if *broadcast {
                         for pixel in values.chunks_exact_mut(channels) {
                             combine(*op, pixel, operand);

@@ -122,6 +122,15 @@ impl Sequence {
     }
 }
 
+/// The map that is added.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shortcut<'a> {
+    /// Another one.
+    Map(&'a [f32]),
+    /// What the output of floats holds before.
+    Stored,
+}
+
 /// A sequence bound to its slices, with all lengths checked.
 #[derive(Clone, Copy)]
 pub(super) struct Streams<'a> {
@@ -150,13 +159,20 @@ impl<'a> Streams<'a> {
         sequence: &'a Sequence,
         map: Map<'a>,
         values: &'a mut [f32],
-        shortcut: Option<&'a [f32]>,
+        shortcut: Option<Shortcut<'a>>,
         store: Option<&'a mut [f32]>,
         bits: Option<&'a mut [u64]>,
         write_back: bool,
     ) -> Self {
         let len = values.len();
-        let (shortcut_len, store_len) = (shortcut.map(<[_]>::len), store.as_ref().map(|s| s.len()));
+        let store_len = store.as_ref().map(|store| store.len());
+        let store = store.map_or(ptr::null_mut(), <[_]>::as_mut_ptr);
+        // Chunks are read before they are written, so both may go through one pointer.
+        let (shortcut, shortcut_len) = match shortcut {
+            Some(Shortcut::Map(map)) => (map.as_ptr(), Some(map.len())),
+            Some(Shortcut::Stored) => (store.cast_const(), store_len),
+            None => (ptr::null(), None),
+        };
         let words = len / map.channels * crate::words_per_pixel(map.channels);
         let expected = |place: u16, len: usize| (sequence.places & place != 0).then_some(len);
         assert_eq!(shortcut_len, expected(SHORTCUT, len), "operand map");
@@ -170,8 +186,8 @@ impl<'a> Streams<'a> {
             places: sequence.places | if write_back { WRITE_BACK } else { 0 },
             len,
             values: values.as_mut_ptr(),
-            shortcut: shortcut.map_or(ptr::null(), <[_]>::as_ptr),
-            store: store.map_or(ptr::null_mut(), <[_]>::as_mut_ptr),
+            shortcut,
+            store,
             bits: bits.map_or(ptr::null_mut(), <[_]>::as_mut_ptr),
             thresholds: sequence.bits.as_ref().map_or(0, |bits| bits.thresholds),
             flip: if flip.is_empty() { ptr::null() } else { flip.as_ptr() },
