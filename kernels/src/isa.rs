@@ -171,3 +171,45 @@ impl FromStr for Isa {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_a_name_that_leads_back_to_it() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.name().parse(), Ok(isa));
+            assert_eq!(isa.to_string(), isa.name());
+        }
+        assert!(Isa::ALL.is_sorted(), "slowest first");
+        for (name, expected) in [
+            ("amx", "this version has no kernels for 'amx'"),
+            (
+                "NEON",
+                "unknown instruction set 'NEON', expected one of scalar, v2, avx2, avx512, avx512vpopcnt, \
+                 amx, neon",
+            ),
+        ] {
+            assert_eq!(name.parse::<Isa>().unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn paths_of_another_architecture_are_refused_and_the_best_is_the_last_one_here() {
+        let available = Isa::available();
+        assert_eq!(available[0], Isa::Scalar);
+        assert_eq!(available.last(), Some(&Isa::best()));
+        let (elsewhere, expected) = if cfg!(target_arch = "aarch64") {
+            // Every such processor of an operating system that Rust's library knows has NEON.
+            assert_eq!(available, [Isa::Scalar, Isa::Neon]);
+            (Isa::Avx2, "this processor cannot run 'avx2': an x86-64 processor missing")
+        } else {
+            (Isa::Neon, "this processor cannot run 'neon': a 64-bit Arm processor missing")
+        };
+        assert_eq!(elsewhere.require().unwrap_err().to_string(), expected);
+        for isa in available {
+            assert_eq!(isa.require(), Ok(isa));
+        }
+    }
+}

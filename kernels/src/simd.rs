@@ -171,6 +171,77 @@ mod tests {
         ) = multiply_add;
     }
 
+    /// Each operation of one operand or two, by its number; `select_ge` and `select_gt` choose between the
+    /// operands, `ge_bits` gives the bits as a float.
+    #[inline(always)]
+    unsafe fn operation<V: Lanes>(number: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
+        for at in (0..out.len()).step_by(V::LANES) {
+            let count = V::LANES.min(out.len() - at);
+            // SAFETY: all slices have the length of `out`, and `count` floats are left of it.
+            unsafe {
+                let x = V::load_first(a.as_ptr().add(at), count);
+                let y = V::load_first(b.as_ptr().add(at), count);
+                let result = match number {
+                    0 => x.add(y),
+                    1 => x.sub(y),
+                    2 => x.mul(y),
+                    3 => x.div(y),
+                    4 => x.minimum(y),
+                    5 => x.maximum(y),
+                    6 => x.select_ge(y, x, y),
+                    7 => x.select_gt(y, y, x),
+                    8 => x.neg(),
+                    9 => x.abs(),
+                    10 => x.floor(),
+                    11 => x.ceil(),
+                    12 => x.round_ties_even(),
+                    13 => x.sqrt(),
+                    _ => {
+                        let bits = x.ge_bits(y);
+                        assert_eq!(bits >> V::LANES, 0, "no bit but those of the lanes");
+                        for lane in 0..count {
+                            out[at + lane] = (bits >> lane & 1) as f32;
+                        }
+                        continue;
+                    }
+                };
+                if count == V::LANES {
+                    result.store(out.as_mut_ptr().add(at));
+                } else {
+                    result.store_first(out.as_mut_ptr().add(at), count);
+                }
+            }
+        }
+    }
+
+    vectorised! {
+        unsafe fn operation_on(
+            number: usize,
+            a: &[f32],
+            b: &[f32],
+            out: &mut [f32],
+        ) = operation;
+    }
+
+    /// What [`operation`] is to give, as the trait has it.
+    const DEFINITIONS: [fn(f32, f32) -> f32; 15] = [
+        |x, y| x + y,
+        |x, y| x - y,
+        |x, y| x * y,
+        |x, y| x / y,
+        |x, y| if x < y { x } else { y },
+        |x, y| if x > y { x } else { y },
+        |x, y| if x >= y { x } else { y },
+        |x, y| if x > y { y } else { x },
+        |x, _| -x,
+        |x, _| x.abs(),
+        |x, _| x.floor(),
+        |x, _| x.ceil(),
+        |x, _| x.round_ties_even(),
+        |x, _| x.sqrt(),
+        |x, y| f32::from(u8::from(x >= y)),
+    ];
+
     /// Floats of all magnitudes, many with few significant bits so that sums meet ties.
     fn float() -> impl Strategy<Value = f32> {
         prop_oneof![
@@ -179,6 +250,55 @@ mod tests {
             (-64..64_i32, -140..120_i32).prop_map(|(n, e)| n as f32 * libm::exp2f(e as f32)),
             (0x3f7f_fff0..0x3f80_0010_u32).prop_map(f32::from_bits),
         ]
+    }
+
+    /// Floats where comparisons and roundings go wrong most easily, and any others.
+    fn any_float() -> impl Strategy<Value = f32> {
+        let special = [
+            0.0,
+            -0.0,
+            f32::NAN,
+            -f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::from_bits(1),
+            0.5,
+            -0.5,
+            1.5,
+            2.5,
+            8_388_607.5,
+            8_388_609.0,
+        ];
+        prop_oneof![
+            prop::sample::select(special.to_vec()),
+            (-64..64_i32).prop_map(|n| n as f32 / 4.0),
+            any::<u32>().prop_map(f32::from_bits),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_operation_is_that_of_the_scalars(
+            pairs in prop::collection::vec((any_float(), any_float()), 1..40),
+        ) {
+            let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+            for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Scalar) {
+                for (number, definition) in DEFINITIONS.iter().enumerate() {
+                    let mut out = vec![f32::NAN; a.len()];
+                    // SAFETY: the processor has the instruction set, and the lengths agree.
+                    unsafe { operation_on(isa, number, &a, &b, &mut out) };
+                    for (i, found) in out.iter().enumerate() {
+                        let expected = definition(a[i], b[i]);
+                        prop_assert!(
+                            found.to_bits() == expected.to_bits()
+                                || (found.is_nan() && expected.is_nan()),
+                            "{isa}, operation {number} of {:e} and {:e} is {expected:e}, found {found:e}",
+                            a[i], b[i],
+                        );
+                    }
+                }
+            }
+        }
     }
 
     proptest! {

@@ -158,9 +158,12 @@ mod tests {
             with("scalar", "3").unwrap(),
             SessionOptions::default().isa(Isa::Scalar).threads(3)
         );
+        let elsewhere = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
+        let cannot_run = format!("--isa: this processor cannot run '{elsewhere}'");
         for (isa, threads, expected) in [
             ("mmx", "1", "--isa: unknown instruction set 'mmx'"),
-            ("neon", "1", "--isa: "),
+            ("amx", "1", "--isa: this version has no kernels for 'amx'"),
+            (elsewhere, "1", cannot_run.as_str()),
             ("scalar", "-1", "--threads: '-1'"),
             ("scalar", "100000", "--threads: '100000'"),
         ] {

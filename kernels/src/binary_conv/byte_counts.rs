@@ -185,14 +185,14 @@ fn tile<const PIXELS: usize, const VECTORS: usize>(
                 }
             }
         }
-        for (sums, window) in sums.iter().zip(windows) {
-            let out = &mut out[window.out..][..block.channels];
-            let base = &block.bases[window.base..][..row];
-            for (vector, sums) in sums.iter().enumerate() {
+        for pixel in 0..PIXELS {
+            let out = &mut out[windows[pixel].out..][..block.channels];
+            let base = &block.bases[windows[pixel].base..][..row];
+            for vector in 0..VECTORS {
                 // A block has no vector without channels.
                 let first = vector * CHANNELS;
                 let base = (index == 0).then(|| &base[first..]);
-                emit(*sums, factor, base, &mut out[first..]);
+                emit(sums[pixel][vector], factor, base, &mut out[first..]);
             }
         }
     }

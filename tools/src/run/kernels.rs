@@ -21,7 +21,7 @@ pub(super) struct Arguments {
 }
 
 /// Names of paths that other versions have, so that nobody wonders where they are.
-const ELSEWHERE: [&str; 2] = ["amx", "neon"];
+const ELSEWHERE: [&str; 1] = ["amx"];
 
 #[derive(Debug, Serialize)]
 struct Kernels {
