@@ -30,6 +30,13 @@ fn blobs_of(file: &[u8]) -> &[u8] {
     &file[inspect(file).unwrap().blob_section as usize..]
 }
 
+/// The checksums of the blobs, which lie behind the header.
+fn checksums_of(file: &[u8]) -> &[u8] {
+    let summary = inspect(file).unwrap();
+    let start = PREAMBLE + summary.compressed_header_bytes as usize;
+    &file[start..start + 4 * summary.tensors.len()]
+}
+
 fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -38,17 +45,29 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
 
 /// A second writer of the container, after the specification: right lengths and checksum around
 /// whatever it is given.
-fn pack(json_bytes: u32, compressed: &[u8], blobs: &[u8]) -> Vec<u8> {
-    let blob_section = (PREAMBLE + compressed.len()).next_multiple_of(BLOB_ALIGNMENT as usize);
+fn pack(json_bytes: u32, compressed: &[u8], checksums: &[u8], blobs: &[u8]) -> Vec<u8> {
+    pack_version([MAJOR_VERSION, MINOR_VERSION], json_bytes, compressed, checksums, blobs)
+}
+
+fn pack_version(
+    [major, minor]: [u16; 2],
+    json_bytes: u32,
+    compressed: &[u8],
+    checksums: &[u8],
+    blobs: &[u8],
+) -> Vec<u8> {
+    let header_end = PREAMBLE + compressed.len() + checksums.len();
+    let blob_section = header_end.next_multiple_of(BLOB_ALIGNMENT as usize);
     let mut file = MAGIC.to_vec();
-    file.extend(MAJOR_VERSION.to_le_bytes());
-    file.extend(MINOR_VERSION.to_le_bytes());
+    file.extend(major.to_le_bytes());
+    file.extend(minor.to_le_bytes());
     file.extend(0_u32.to_le_bytes());
     file.extend(((blob_section + blobs.len()) as u64).to_le_bytes());
     file.extend((compressed.len() as u32).to_le_bytes());
     file.extend(json_bytes.to_le_bytes());
     file.extend([0; 4]);
     file.extend(compressed);
+    file.extend(checksums);
     file.resize(blob_section, 0);
     file.extend(blobs);
     seal(&mut file);
@@ -64,16 +83,50 @@ fn seal(file: &mut [u8]) {
     file[32..36].copy_from_slice(&crc.finalize().to_le_bytes());
 }
 
-fn pack_json(json: &[u8], blobs: &[u8]) -> Vec<u8> {
-    pack(json.len() as u32, &zlib(json), blobs)
+/// A file with the JSON of another.
+fn with_json(file: &[u8], json: &[u8]) -> Vec<u8> {
+    pack(json.len() as u32, &zlib(json), checksums_of(file), blobs_of(file))
+}
+
+/// The file of a program with another header.
+fn with_header_of(program: &Program, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let file = write(program).unwrap();
+    let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
+    change(&mut header);
+    with_json(&file, header.to_string().as_bytes())
 }
 
 /// The tiny file with another header.
 fn with_header(change: impl FnOnce(&mut Value)) -> Vec<u8> {
-    let file = write(&tiny()).unwrap();
-    let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
+    with_header_of(&tiny(), change)
+}
+
+/// The header of version 1, which no longer is written: numbers are positions, and each tensor has its
+/// place, length and checksum.
+fn header_of_version_1(program: &Program) -> Value {
+    let tensors = inspect(&write(program).unwrap()).unwrap().tensors;
+    json!({ "program": program, "tensors": tensors })
+}
+
+fn pack_version_1(json: &[u8], blobs: &[u8]) -> Vec<u8> {
+    pack_version([1, 0], json.len() as u32, &zlib(json), &[], blobs)
+}
+
+/// The file of a program in version 1, with another header.
+fn with_header_1_of(program: &Program, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut header = header_of_version_1(program);
     change(&mut header);
-    pack_json(header.to_string().as_bytes(), blobs_of(&file))
+    pack_version_1(header.to_string().as_bytes(), blobs_of(&write(program).unwrap()))
+}
+
+fn with_header_1(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    with_header_1_of(&tiny(), change)
+}
+
+/// Sets the flags.
+fn set_flags(file: &mut [u8], flags: u32) {
+    file[12..16].copy_from_slice(&flags.to_le_bytes());
+    seal(file);
 }
 
 fn refusal(file: &[u8]) -> String {
@@ -91,14 +144,38 @@ fn every_kind_of_step_survives() {
 
 #[test]
 fn files_of_released_versions_stay_readable() {
-    let files = [("1.0", include_bytes!("data/format-1.0.bnn"))];
+    let files = [
+        ("1.0", &include_bytes!("data/format-1.0.bnn")[..]),
+        ("2.0", include_bytes!("data/format-2.0.bnn")),
+    ];
     for (version, file) in files {
         assert_eq!(read(file).unwrap(), complete(), "version {version}");
     }
-    let files = [("1.0", include_bytes!("data/format-1.0-integers.bnn"))];
+    let files = [
+        ("1.0", &include_bytes!("data/format-1.0-integers.bnn")[..]),
+        ("2.0", include_bytes!("data/format-2.0-integers.bnn")),
+    ];
     for (version, file) in files {
         assert_eq!(read(file).unwrap(), segmented(), "version {version} with integers");
     }
+}
+
+#[test]
+fn version_1_has_all_that_version_2_leaves_out() {
+    for program in [tiny(), complete(), named()] {
+        let file = with_header_1_of(&program, |_| {});
+        assert_eq!(read(&file).unwrap(), program);
+        assert_eq!(inspect(&file).unwrap().version, [1, 0]);
+        let same = inspect(&write(&program).unwrap()).unwrap().tensors;
+        assert_eq!(inspect(&file).unwrap().tensors, same);
+    }
+    // The other version's header is no header of this one.
+    let file = write(&tiny()).unwrap();
+    let error = refusal(&pack_version_1(&json_of(&file), blobs_of(&file)));
+    assert!(error.contains("header: "), "{error}");
+    let json = header_of_version_1(&tiny()).to_string();
+    let error = refusal(&with_json(&file, json.as_bytes()));
+    assert!(error.contains("header: "), "{error}");
 }
 
 /// Run by hand when a version is released: its file is kept forever.
@@ -158,27 +235,61 @@ fn blobs_are_little_endian_and_bits_start_low() {
 #[test]
 fn every_flipped_bit_is_seen_or_harmless() {
     let program = tiny();
-    let mut file = write(&program).unwrap();
-    let mut harmless = 0;
-    for bit in 0..file.len() * 8 {
-        file[bit / 8] ^= 1 << (bit % 8);
-        if let Ok(other) = read(&file) {
-            assert_eq!(other, program, "bit {bit}");
-            harmless += 1;
+    for mut file in [write(&program).unwrap(), with_header_1(|_| {})] {
+        let mut harmless = 0;
+        for bit in 0..file.len() * 8 {
+            file[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = read(&file) {
+                assert_eq!(other, program, "bit {bit}");
+                harmless += 1;
+            }
+            file[bit / 8] ^= 1 << (bit % 8);
         }
-        file[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(harmless, 0, "checksums, lengths and zero padding cover every bit");
     }
-    assert_eq!(harmless, 0, "checksums, lengths and zero padding cover every bit");
+}
+
+/// The checksums of the blobs are not compressed with the header: each tells its own tensor.
+#[test]
+fn damage_names_the_tensor() {
+    for program in [tiny(), complete()] {
+        let original = write(&program).unwrap();
+        let summary = inspect(&original).unwrap();
+        let checksums = PREAMBLE + summary.compressed_header_bytes as usize;
+        for (index, record) in summary.tensors.iter().enumerate() {
+            let stored = &original[checksums + 4 * index..][..4];
+            assert_eq!(stored, record.crc32.to_le_bytes(), "{}", record.name);
+            let blob = (summary.blob_section + record.offset) as usize;
+            for position in [checksums + 4 * index, blob, blob + record.bytes as usize - 1] {
+                let mut file = original.clone();
+                file[position] ^= 0x10;
+                let error = refusal(&file);
+                let expected = format!("tensor '{}': CRC-32", record.name);
+                assert!(error.contains(&expected), "{error}, expected {expected}");
+            }
+        }
+    }
 }
 
 #[test]
 fn every_truncation_and_every_extension_is_refused() {
-    let mut file = write(&tiny()).unwrap();
-    for length in 0..file.len() {
-        assert!(read(&file[..length]).is_err(), "{length} bytes");
+    for mut file in [write(&tiny()).unwrap(), with_header_1(|_| {})] {
+        for length in 0..file.len() {
+            assert!(read(&file[..length]).is_err(), "{length} bytes");
+            // The same with a preamble that says so.
+            if length >= PREAMBLE {
+                let mut short = file[..length].to_vec();
+                short[16..24].copy_from_slice(&(length as u64).to_le_bytes());
+                let compressed = u32::from_le_bytes(short[24..28].try_into().unwrap()) as usize;
+                if PREAMBLE + compressed <= length {
+                    seal(&mut short);
+                }
+                assert!(read(&short).is_err(), "{length} bytes, and it says so");
+            }
+        }
+        file.push(0);
+        assert!(matches!(read(&file), Err(FormatError::Length { .. })));
     }
-    file.push(0);
-    assert!(matches!(read(&file), Err(FormatError::Length { .. })));
 }
 
 #[test]
@@ -204,6 +315,8 @@ fn newer_minor_versions_are_read_and_newer_major_versions_refused() {
         // Unsealed: the version is told even if the checksum has moved in that version.
         let error = read(&file).unwrap_err();
         assert!(matches!(error, FormatError::Version { .. }), "{error}");
+        let expected = format!("format version {major}.1, expected 1.x to 2.x");
+        assert_eq!(error.to_string(), expected);
     }
 }
 
@@ -213,9 +326,140 @@ fn what_a_newer_minor_version_adds_is_skipped() {
         header["added"] = json!({ "later": [1, 2] });
         header["program"]["added"] = json!("later");
         header["program"]["metadata"]["added"] = json!(null);
+        header["program"]["steps"][0]["added"] = json!([0]);
         header["tensors"][0]["added"] = json!(1);
     });
     assert_eq!(read(&file).unwrap(), tiny());
+}
+
+/// The text of equal layers is equal: that is what makes the header small.
+#[test]
+fn numbers_are_relative_and_names_are_shortened() {
+    let file = write(&many_small_tensors(64, 5)).unwrap();
+    let header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
+    let steps = header["program"]["steps"].as_array().unwrap();
+    // The step of the signs and the 25 layers; the first layer of a group has a longer name, and the last
+    // stores no bits.
+    assert_eq!(steps.len(), 26);
+    for (index, step) in steps.iter().enumerate().take(25).skip(2) {
+        let rest = format!("{}.conv", (index - 1) % 5);
+        let expected = if rest == "0.conv" {
+            json!([14, format!("{}.block0.conv", (index - 1) / 5 + 1)])
+        } else {
+            json!([21, rest])
+        };
+        assert_eq!(step["name"], expected, "step {index}");
+        assert_eq!(step["kind"], steps[2]["kind"], "step {index}");
+    }
+    let conv = &steps[2]["kind"]["binary_conv"]["conv"];
+    assert_eq!((&conv["input"], &conv["weights"]), (&json!(1), &json!(0)));
+    assert_eq!(conv["geometry"]["pads"], json!([2, 2, 2, 2]));
+    for absent in ["stride", "dilation", "groups"] {
+        assert_eq!(conv["geometry"][absent], json!(null), "{absent}");
+    }
+    let file = write(&named()).unwrap();
+    let header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
+    let blocks = json!([
+        {
+            "name": [0, "unit"],
+            "input": { "map": 0 },
+            "output": { "tensor": { "shape": [6, 2, 2], "parts": [
+                { "buffer": 1, "dims": [3, 2, 2], "strides": [1, 6, 3] },
+                { "buffer": 4294967295_u32, "dims": [3, 2, 2], "strides": [1, 6, 3] }
+            ] } }
+        },
+        { "name": [4, ".conv"], "output": { "map": 1 } }
+    ]);
+    assert_eq!(header["program"]["blocks"], blocks);
+}
+
+#[test]
+fn names_roles_and_maps_must_be_there() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 8] = [
+        (
+            |h| h["program"]["steps"][0]["name"] = json!([1, "x"]),
+            "a name shares 1 bytes with one of 0",
+        ),
+        (
+            |h| h["program"]["steps"][1]["name"] = json!([1_u64 << 40, "x"]),
+            "a name shares 1099511627776",
+        ),
+        (
+            |h| h["program"]["blocks"][0]["name"] = json!([1, "x"]),
+            "a name shares 1 bytes with one of 0",
+        ),
+        (|h| h["program"]["blocks"][1]["output"]["map"] = json!(1000), "block 'unit.conv': buffer"),
+        (|h| h["program"]["blocks"][1]["name"] = json!([4, ""]), "block 'unit': the name is taken"),
+        (
+            |h| {
+                let tensor = h["tensors"][0].as_object_mut().unwrap();
+                tensor.remove("role");
+                tensor.remove("name");
+            },
+            "tensor 0 has neither a name nor a role in a step",
+        ),
+        (
+            // A role in no step: nothing uses the last tensor any longer.
+            |h| {
+                let steps = h["program"]["steps"].as_array_mut().unwrap();
+                steps.clear();
+                let tensor = h["tensors"][0].as_object_mut().unwrap();
+                tensor.remove("name");
+                tensor.insert("role".into(), json!("w"));
+            },
+            "tensor 0 has neither a name nor a role in a step",
+        ),
+        (|h| h["program"]["steps"][1]["name"] = json!([0, "x".repeat(1 << 25)]), "bytes"),
+    ];
+    for (change, expected) in cases {
+        let error = refusal(&with_header_of(&named(), change));
+        assert!(error.contains(expected), "{error}, expected {expected}");
+    }
+}
+
+/// A header of a few bytes must not stand for more text than a long header may have.
+#[test]
+fn names_that_swell_are_abandoned() {
+    let long = "x".repeat(1 << 20);
+    let swollen = [
+        with_header(|header| {
+            let steps = header["program"]["steps"].as_array_mut().unwrap();
+            steps[0]["name"] = json!([0, long]);
+            steps[1]["name"] = json!([1 << 20, ""]);
+            steps.truncate(2);
+            let again = steps[1].clone();
+            steps.extend(vec![again; 33]);
+        }),
+        with_header(|header| {
+            let block = |shared: usize, rest: &str| json!({ "name": [shared, rest] });
+            let mut blocks = vec![block(1 << 20, ""); 34];
+            blocks[0] = block(0, &long);
+            header["program"]["blocks"] = json!(blocks);
+        }),
+        with_header(|header| {
+            header["program"]["steps"][0]["name"] = json!([0, long.clone() + &long]);
+            header["tensors"][0] = json!({ "role": "", "kind": "f32", "shape": [1] });
+        }),
+    ];
+    for (index, file) in swollen.iter().enumerate().take(2) {
+        assert!(file.len() < 1 << 17, "{} bytes", file.len());
+        let error = refusal(file);
+        assert!(error.contains("more than 33554432 bytes of names"), "{index}: {error}");
+    }
+    // Within the limit, it goes on to the next fault.
+    let error = refusal(&swollen[2]);
+    assert!(error.starts_with("tensor '"), "{}", &error[..100]);
+    // What could not be read is not written.
+    let mut program = tiny();
+    program.metadata.blocks = (0..33)
+        .map(|index| bnn::program::Block {
+            name: format!("{long}{index}"),
+            input: None,
+            output: None,
+        })
+        .collect();
+    assert!(matches!(write(&program), Err(FormatError::HeaderTooLarge(_))));
 }
 
 #[test]
@@ -246,9 +490,8 @@ fn a_flag_tells_that_there_are_integers() {
     let mut no_integers = segmented();
     no_integers.buffers.retain(|buffer| buffer.kind != BufferKind::I16);
     for program in [program, no_integers] {
-        let mut header: Value = json!({ "tensors": [] });
-        header["program"] = serde_json::to_value(&program).unwrap();
-        let file = pack_json(header.to_string().as_bytes(), &[]);
+        let header = json!({ "tensors": [], "program": program });
+        let file = pack_version_1(header.to_string().as_bytes(), &[]);
         assert!(matches!(inspect(&file), Err(FormatError::Flags(0))));
     }
 }
@@ -257,9 +500,9 @@ fn a_flag_tells_that_there_are_integers() {
 fn a_header_that_swells_is_abandoned() {
     let huge = zlib(&vec![b' '; 64 << 20]);
     assert!(huge.len() < 1 << 20);
-    let error = refusal(&pack(1000, &huge, &[]));
+    let error = refusal(&pack(1000, &huge, &[], &[]));
     assert!(error.contains("at least 1001 bytes of JSON, expected 1000"), "{error}");
-    let error = read(&pack(MAX_HEADER_BYTES + 1, &huge, &[])).unwrap_err();
+    let error = read(&pack(MAX_HEADER_BYTES + 1, &huge, &[], &[])).unwrap_err();
     assert!(matches!(error, FormatError::HeaderTooLarge(_)), "{error}");
 }
 
@@ -267,19 +510,22 @@ fn a_header_that_swells_is_abandoned() {
 fn the_compressed_header_must_end_where_it_says() {
     let file = write(&tiny()).unwrap();
     let json = json_of(&file);
+    let pack = |json_bytes: usize, compressed: &[u8]| {
+        pack(json_bytes as u32, compressed, checksums_of(&file), blobs_of(&file))
+    };
     let mut compressed = zlib(&json);
     compressed.push(0);
-    let error = refusal(&pack(json.len() as u32, &compressed, blobs_of(&file)));
+    let error = refusal(&pack(json.len(), &compressed));
     assert!(error.contains("after the end of the zlib stream"), "{error}");
-    let error = refusal(&pack(json.len() as u32 + 1, &zlib(&json), blobs_of(&file)));
+    let error = refusal(&pack(json.len() + 1, &zlib(&json)));
     assert!(error.contains("only"), "{error}");
     compressed.truncate(compressed.len() / 2);
-    let error = refusal(&pack(json.len() as u32, &compressed, blobs_of(&file)));
+    let error = refusal(&pack(json.len(), &compressed));
     assert!(error.contains("zlib"), "{error}");
 }
 
 #[test]
-fn the_tensor_table_must_fit_the_blobs() {
+fn the_tensor_table_of_version_1_must_fit_the_blobs() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 11] = [
         (|h| h["tensors"][1]["offset"] = json!(0), "starts at 0, expected 64"),
@@ -289,20 +535,20 @@ fn the_tensor_table_must_fit_the_blobs() {
         (|h| h["tensors"][0]["shape"] = json!([5, 1, 1, 4]), "60 bytes, expected 80"),
         (|h| h["tensors"][0]["kind"] = json!("f16"), "60 bytes, expected 30"),
         (|h| h["tensors"][0]["shape"] = json!([1u64 << 32, 1u64 << 32]), "overflows"),
-        (|h| h["tensors"][0]["shape"] = json!([1u64 << 62]), "expected more than 2^64"),
+        (|h| h["tensors"][0]["shape"] = json!([1u64 << 62]), "more than 2^64 bytes"),
         (|h| h["tensors"][0]["crc32"] = json!(1), "tensor 'a.w': CRC-32"),
         (|h| h["tensors"][0]["name"] = json!("a.t"), "'a.t': the name is taken"),
         (|h| h["tensors"][0]["kind"] = json!("f64"), "unknown variant `f64`"),
     ];
     for (change, expected) in cases {
-        let error = refusal(&with_header(change));
+        let error = refusal(&with_header_1(change));
         assert!(error.contains(expected), "{error}, expected {expected}");
     }
-    let error = refusal(&with_header(|h| {
+    let error = refusal(&with_header_1(|h| {
         h["tensors"].as_array_mut().unwrap().pop();
     }));
     assert!(error.contains("bytes appended"), "{error}");
-    let error = refusal(&with_header(|h| {
+    let error = refusal(&with_header_1(|h| {
         h["tensors"][4]["shape"] = json!([1u64 << 40]);
         h["tensors"][4]["bytes"] = json!(1u64 << 37);
         h["tensors"][4]["offset"] = json!(128);
@@ -311,11 +557,53 @@ fn the_tensor_table_must_fit_the_blobs() {
 }
 
 #[test]
+fn the_tensors_must_fit_the_blobs() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 6] = [
+        // Another length: another stretch of the file, of another checksum.
+        (|h| h["tensors"][0]["shape"] = json!([5, 1, 1, 4]), "tensor 'a.w': CRC-32"),
+        (|h| h["tensors"][0]["kind"] = json!("f16"), "tensor 'a.w': CRC-32"),
+        (|h| h["tensors"][0]["shape"] = json!([1u64 << 32, 1u64 << 32]), "overflows"),
+        (|h| h["tensors"][0]["shape"] = json!([1u64 << 62]), "more than 2^64 bytes"),
+        (
+            |h| h["tensors"][0] = json!({ "name": "a.t", "kind": "f32", "shape": [5, 1, 1, 3] }),
+            "'a.t': the name is taken",
+        ),
+        (|h| h["tensors"][0]["kind"] = json!("f64"), "unknown variant `f64`"),
+    ];
+    for (change, expected) in cases {
+        let error = refusal(&with_header(change));
+        assert!(error.contains(expected), "{error}, expected {expected}");
+    }
+    let error = refusal(&with_header(|h| {
+        h["tensors"][4]["shape"] = json!([1u64 << 40]);
+        h["tensors"][4]["kind"] = json!("bits");
+    }));
+    assert!(error.contains("137438953472 bytes from"), "{error}");
+    // One tensor less than there are checksums, with its blob and without.
+    let file = write(&tiny()).unwrap();
+    let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
+    header["tensors"].as_array_mut().unwrap().pop();
+    let json = header.to_string();
+    assert!(matches!(read(&with_json(&file, json.as_bytes())), Err(FormatError::Padding(_))));
+    let checksums = checksums_of(&file);
+    let fewer = &checksums[..checksums.len() - 4];
+    let packed = pack(json.len() as u32, &zlib(json.as_bytes()), fewer, blobs_of(&file));
+    assert!(refusal(&packed).contains("bytes appended"));
+    // More tensors than the file has room for the checksums of.
+    let entry = header["tensors"][0].clone();
+    header["tensors"].as_array_mut().unwrap().extend(vec![entry; 10_000]);
+    let error = read(&with_json(&file, header.to_string().as_bytes())).unwrap_err();
+    assert!(matches!(error, FormatError::Length { .. }), "{error}");
+}
+
+#[test]
 fn padding_and_unused_bits_must_be_zero() {
     let original = write(&tiny()).unwrap();
     let mut file = original.clone();
     let summary = inspect(&file).unwrap();
-    let header_end = PREAMBLE + summary.compressed_header_bytes as usize;
+    let header_end =
+        PREAMBLE + summary.compressed_header_bytes as usize + checksums_of(&file).len();
     let after_first = (summary.blob_section + 60) as usize;
     let mut positions = vec![after_first, after_first + 3];
     positions.extend(header_end..summary.blob_section as usize);
@@ -337,7 +625,7 @@ fn strings_must_be_utf8() {
     let mut json = json_of(&file);
     let at = json.windows(6).position(|window| window == b"\"tiny\"").unwrap();
     json[at + 1] = 0xff;
-    let error = refusal(&pack_json(&json, blobs_of(&file)));
+    let error = refusal(&with_json(&file, &json));
     assert!(error.contains("header: "), "{error}");
 }
 
@@ -352,7 +640,7 @@ fn programs_without_meaning_are_neither_written_nor_read() {
     assert!(matches!(read(&file), Err(FormatError::Program(_))));
 }
 
-/// 25 layers of eight tensors, 0.4 MB in all: the container may add 2 %.
+/// 25 layers of eight tensors, 0.4 MB in all: the container may add 1 %.
 #[test]
 fn small_models_stay_small() {
     for (channels, kernel) in [(64, 5), (67, 5), (112, 3), (40, 9)] {
@@ -363,7 +651,7 @@ fn small_models_stay_small() {
         let file = write(&program).unwrap();
         let added = file.len() - payload;
         println!("{channels} channels: {payload} bytes of tensors, {added} added");
-        assert!(added * 50 < payload, "{added} bytes added to {payload}");
+        assert!(added * 100 < payload, "{added} bytes added to {payload}");
     }
 }
 
@@ -509,16 +797,25 @@ proptest! {
     fn damaged_headers_never_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         integers: bool,
+        old: bool,
     ) {
-        let file = write(&if integers { segmented() } else { tiny() }).unwrap();
-        let mut json = json_of(&file);
+        let program = if integers { segmented() } else { tiny() };
+        let file = write(&program).unwrap();
+        let mut json = if old {
+            header_of_version_1(&program).to_string().into_bytes()
+        } else {
+            json_of(&file)
+        };
         for (position, byte) in changes {
             let position = position.index(json.len());
             json[position] = byte;
         }
-        let mut damaged = pack_json(&json, blobs_of(&file));
-        damaged[12..16].copy_from_slice(&u32::from(integers).to_le_bytes());
-        seal(&mut damaged);
+        let mut damaged = if old {
+            pack_version_1(&json, blobs_of(&file))
+        } else {
+            with_json(&file, &json)
+        };
+        set_flags(&mut damaged, integers.into());
         let _ = read(&damaged);
     }
 
@@ -526,17 +823,22 @@ proptest! {
     fn lying_numbers_never_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), hostile_number()), 1..4),
         integers: bool,
+        old: bool,
     ) {
-        let file = write(&if integers { segmented() } else { complete() }).unwrap();
-        let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
-        let mut places = numbers(&mut header);
-        for (place, number) in changes {
-            let place = place.index(places.len());
-            *places[place] = number;
-        }
-        let mut changed = pack_json(header.to_string().as_bytes(), blobs_of(&file));
-        changed[12..16].copy_from_slice(&u32::from(integers).to_le_bytes());
-        seal(&mut changed);
+        let program = if integers { segmented() } else { complete() };
+        let change = |header: &mut Value| {
+            let mut places = numbers(header);
+            for (place, number) in changes {
+                let place = place.index(places.len());
+                *places[place] = number;
+            }
+        };
+        let mut changed = if old {
+            with_header_1_of(&program, change)
+        } else {
+            with_header_of(&program, change)
+        };
+        set_flags(&mut changed, integers.into());
         if let Ok(program) = read(&changed) {
             // What is accepted can be written and read again.
             prop_assert_eq!(read(&write(&program).unwrap()).unwrap(), program);
@@ -546,15 +848,20 @@ proptest! {
     #[test]
     fn lying_numbers_of_blocks_never_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), hostile_number()), 1..4),
+        old: bool,
     ) {
-        let file = write(&named()).unwrap();
-        let mut header: Value = serde_json::from_slice(&json_of(&file)).unwrap();
-        let mut places = numbers(&mut header["program"]["metadata"]);
-        for (place, number) in changes {
-            let place = place.index(places.len());
-            *places[place] = number;
-        }
-        let changed = pack_json(header.to_string().as_bytes(), blobs_of(&file));
+        let change = |header: &mut Value, part: &str| {
+            let mut places = numbers(&mut header["program"][part]);
+            for (place, number) in changes {
+                let place = place.index(places.len());
+                *places[place] = number;
+            }
+        };
+        let changed = if old {
+            with_header_1_of(&named(), |header| change(header, "metadata"))
+        } else {
+            with_header_of(&named(), |header| change(header, "blocks"))
+        };
         if let Ok(model) = bnn::Model::from_bytes(&changed) {
             for block in model.blocks() {
                 let _ = model.block(&block.name);

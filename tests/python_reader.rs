@@ -53,8 +53,15 @@ fn holds(tensor: &Tensor, printed: &Value) -> bool {
 fn python_sees_the_same_program_and_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bnn");
-    for program in [sample::tiny(), sample::complete(), sample::named(), sample::segmented()] {
-        write_file(&path, &program).unwrap();
+    let programs = [sample::tiny(), sample::complete(), sample::named(), sample::segmented()];
+    let mut files: Vec<_> =
+        programs.into_iter().map(|program| (write(&program).unwrap(), program)).collect();
+    // Of the first version too.
+    let old = |name: &str| std::fs::read(Path::new("tests/data").join(name)).unwrap();
+    files.push((old("format-1.0.bnn"), sample::complete()));
+    files.push((old("format-1.0-integers.bnn"), sample::segmented()));
+    for (file, program) in files {
+        std::fs::write(&path, file).unwrap();
         let Some(output) = run(&path, &["--json", "--values", "1000000"]) else {
             return;
         };
@@ -95,7 +102,7 @@ fn python_prints_a_table() {
     let Some(all) = table(&sample::complete()) else {
         return;
     };
-    for expected in ["every step: format 1.0", "binary_conv", "fc1.weights [10, 1, 1, 630]"] {
+    for expected in ["every step: format 2.0", "binary_conv", "fc1.weights [10, 1, 1, 630]"] {
         assert!(all.contains(expected), "{all}");
     }
     assert!(!all.contains("blocks"), "{all}");
@@ -115,7 +122,8 @@ fn python_refuses_damage() {
     let path = folder.path().join("model.bnn");
     let file = write(&sample::tiny()).unwrap();
     let blobs = inspect(&file).unwrap().blob_section as usize;
-    let places = [0, 8, 12, 16, 24, 28, 40, blobs - 1, blobs, file.len() - 1];
+    let checksums = 36 + inspect(&file).unwrap().compressed_header_bytes as usize;
+    let places = [0, 8, 12, 16, 24, 28, 40, checksums, blobs - 1, blobs, file.len() - 1];
     let mut damage: Vec<Vec<u8>> = Vec::new();
     for position in places {
         damage.push(file.clone());

@@ -18,7 +18,7 @@ import sys
 import zlib
 
 MAGIC = b"\x89BNN\r\n\x1a\n"
-MAJOR_VERSION = 1
+MAJOR_VERSIONS = (1, 2)
 # The program has buffers of integers or threshold steps.
 FLAG_INTEGERS = 1
 # Magic, major and minor version, flags, file length, compressed and plain header length, CRC-32.
@@ -27,6 +27,38 @@ MAX_HEADER_BYTES = 32 << 20
 BLOB_ALIGNMENT = 64
 SMALL_BLOB_ALIGNMENT = 16
 SMALL_BLOB_BYTES = 4096
+
+# The fields of a step that hold numbers of buffers and tensors, or objects with such, in the order
+# in which they count.
+NUMBER_FIELDS = {
+    "conv": None,
+    "input": "buffer",
+    "inputs": "buffer",
+    "weights": "tensor",
+    "affine": None,
+    "dot": "tensor",
+    "weight_sum": "tensor",
+    "input_sum": "tensor",
+    "count": "tensor",
+    "channel": None,
+    **dict.fromkeys(("add", "subtract", "subtract_from", "multiply"), "tensor"),
+    **dict.fromkeys(("divide", "divide_into", "minimum", "maximum", "wrap"), "tensor"),
+    "two_slope": None,
+    "positive": "tensor",
+    "negative": "tensor",
+    "combine": None,
+    "operand": "buffer",
+    "store": None,
+    "store_bits": None,
+    "floats": "tensor",
+    "integers": "tensor",
+    "threshold": None,
+    "thresholds": "tensor",
+    "flip": "tensor",
+    "output": "buffer",
+    "float": None,
+    "epilogue": None,
+}
 
 # Bytes of an element and its code for the struct module; bits come in 64-bit words.
 KINDS = {"f32": (4, "f"), "f16": (2, "e"), "i32": (4, "i")}
@@ -80,6 +112,117 @@ def needed_flags(program):
     return FLAG_INTEGERS if integers or thresholds else 0
 
 
+class Numbers:
+    """Numbers relative to the largest one so far."""
+
+    def __init__(self):
+        self.next = 0
+
+    def expand(self, code):
+        number = (self.next - code) % 2**32
+        self.next = max(self.next, number + 1)
+        return number
+
+
+class Names:
+    """Names of a list, each an addition to the beginning of the one before."""
+
+    def __init__(self, room):
+        self.previous = b""
+        self.room = room
+
+    def expand(self, coded):
+        shared, rest = coded
+        length = len(self.previous)
+        require(0 <= shared <= length, f"a name shares {shared} bytes with one of {length}")
+        rest = rest.encode("utf-8")
+        self.room.take(shared + len(rest))
+        self.previous = self.previous[:shared] + rest
+        return self.previous.decode("utf-8")
+
+
+class Room:
+    """What all names together may take."""
+
+    def __init__(self):
+        self.left = MAX_HEADER_BYTES
+
+    def take(self, size):
+        self.left -= size
+        require(self.left >= 0, f"more than {MAX_HEADER_BYTES} bytes of names")
+
+
+def expand_numbers(value, visit):
+    """Replaces the numbers in a step by `visit(kind, number)`."""
+    if isinstance(value, list):
+        for item in value:
+            expand_numbers(item, visit)
+    elif isinstance(value, dict):
+        for field, kind in NUMBER_FIELDS.items():
+            inner = value.get(field)
+            if field == "inputs" and inner is not None:
+                value[field] = [visit(kind, number) for number in inner]
+            elif isinstance(inner, int) and kind:
+                value[field] = visit(kind, inner)
+            else:
+                expand_numbers(inner, visit)
+
+
+def expand_place(place, buffers, numbers):
+    """Where an end of a block lies, as version 1 has it."""
+    if "map" in place:
+        number = numbers.expand(place["map"])
+        require(number < len(buffers), f"a block in buffer {number} of {len(buffers)}")
+        buffer = buffers[number]
+        height, width, channels = (buffer[extent] for extent in ("height", "width", "channels"))
+        dims = [channels, height, width]
+        strides = [1, width * channels, channels]
+        return {"shape": dims, "parts": [{"buffer": number, "dims": dims, "strides": strides}]}
+    tensor = place["tensor"]
+    for part in tensor["parts"]:
+        part["buffer"] = numbers.expand(part["buffer"])
+    return tensor
+
+
+def expand(header, checksums):
+    """Turns a header of version 2 into one of version 1, but for the places of the tensors."""
+    program, tensors = header["program"], header["tensors"]
+    room = Room()
+    program["buffers"] = [
+        {"kind": kind, "height": height, "width": width, "channels": channels}
+        for buffer in program["buffers"]
+        for kind, (height, width, channels) in buffer.items()
+    ]
+    numbers = {"buffer": Numbers(), "tensor": Numbers()}
+    names, first_steps = Names(room), {}
+    for step in program["steps"]:
+        step["name"] = names.expand(step["name"])
+
+        def visit(kind, code):
+            number = numbers[kind].expand(code)
+            if kind == "tensor":
+                first_steps.setdefault(number, step["name"])
+            return number
+
+        for inner in step["kind"].values():
+            expand_numbers(inner, visit)
+
+    numbers, names = Numbers(), Names(room)
+    program["metadata"]["blocks"] = blocks = program.pop("blocks", [])
+    for block in blocks:
+        block["name"] = names.expand(block["name"])
+        for end in ("input", "output"):
+            if end in block:
+                block[end] = expand_place(block[end], program["buffers"], numbers)
+
+    for index, (tensor, checksum) in enumerate(zip(tensors, checksums)):
+        if "name" not in tensor:
+            require(index in first_steps and "role" in tensor, f"tensor {index} has no name")
+            tensor["name"] = f"{first_steps[index]}.{tensor.pop('role')}"
+        room.take(len(tensor["name"].encode("utf-8")))
+        tensor["crc32"] = checksum
+
+
 def parse(data):
     """Checks the bytes of a file and takes them apart."""
     require(data[:8] == MAGIC, "no .bnn signature")
@@ -87,7 +230,8 @@ def parse(data):
     _, major, minor, flags, file_bytes, compressed_bytes, json_bytes, crc32 = PREAMBLE.unpack_from(
         data
     )
-    require(major == MAJOR_VERSION, f"format version {major}.{minor}, expected {MAJOR_VERSION}.x")
+    known = " or ".join(f"{version}.x" for version in MAJOR_VERSIONS)
+    require(major in MAJOR_VERSIONS, f"format version {major}.{minor}, expected {known}")
     require(flags & ~FLAG_INTEGERS == 0, f"unknown flags {flags:#x}")
     require(file_bytes == len(data), f"{len(data)} bytes, expected {file_bytes}")
     header_end = PREAMBLE.size + compressed_bytes
@@ -108,6 +252,11 @@ def parse(data):
         f"header: not exactly {json_bytes} bytes of JSON",
     )
     header = json.loads(text.decode("utf-8"))
+    if major > 1:
+        checksums_end = header_end + 4 * len(header["tensors"])
+        require(checksums_end <= file_bytes, "the file ends before the checksums")
+        expand(header, [crc for (crc,) in struct.iter_unpack("<I", data[header_end:checksums_end])])
+        header_end = checksums_end
     require(flags == needed_flags(header["program"]), f"flags {flags:#x} do not fit the program")
 
     blob_section = align(header_end, BLOB_ALIGNMENT)
@@ -115,17 +264,18 @@ def parse(data):
     require(not any(data[header_end:blob_section]), "padding is not zero")
     end = 0
     for tensor in header["tensors"]:
-        name, size = tensor["name"], tensor["bytes"]
-        count = math.prod(tensor["shape"])
+        name, count = tensor["name"], math.prod(tensor["shape"])
         if tensor["kind"] == "bits":
-            expected = -(-count // 64) * 8
+            size = -(-count // 64) * 8
         else:
             require(tensor["kind"] in KINDS, f"{name}: unknown kind {tensor['kind']}")
-            expected = count * KINDS[tensor["kind"]][0]
-        require(size == expected, f"{name}: {size} bytes, expected {expected}")
+            size = count * KINDS[tensor["kind"]][0]
+        stated = tensor.setdefault("bytes", size)
+        require(stated == size, f"{name}: {stated} bytes, expected {size}")
         small = size < SMALL_BLOB_BYTES
         start = align(end, SMALL_BLOB_ALIGNMENT if small else BLOB_ALIGNMENT)
-        require(tensor["offset"] == start, f"{name}: starts at {tensor['offset']}, not {start}")
+        stated = tensor.setdefault("offset", start)
+        require(stated == start, f"{name}: starts at {stated}, not {start}")
         require(not any(data[blob_section + end : blob_section + start]), "padding is not zero")
         end = start + size
         require(blob_section + end <= file_bytes, f"{name}: ends after the file")
@@ -226,7 +376,7 @@ def main():
     arguments = parser.parse_args()
     try:
         file = read(arguments.file)
-    except (OSError, FormatError, ValueError, KeyError, TypeError) as error:
+    except (OSError, FormatError, ValueError, KeyError, TypeError, AttributeError) as error:
         print(f"{arguments.file}: {error}", file=sys.stderr)
         return 3
     if arguments.json:

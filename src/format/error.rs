@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{MAJOR_VERSION, MAX_HEADER_BYTES};
+use super::{MAJOR_VERSION, MAX_HEADER_BYTES, OLDEST_MAJOR_VERSION};
 use crate::program::ProgramError;
 
 /// Why a file could not be read or written.
@@ -13,7 +13,9 @@ pub enum FormatError {
     #[error("not a .bnn file: it does not start with the .bnn signature")]
     Magic,
     /// The file comes from another major version of the format.
-    #[error("format version {major}.{minor}, expected {MAJOR_VERSION}.x")]
+    #[error(
+        "format version {major}.{minor}, expected {OLDEST_MAJOR_VERSION}.x to {MAJOR_VERSION}.x"
+    )]
     Version {
         /// Major version found.
         major: u16,
@@ -44,8 +46,8 @@ pub enum FormatError {
     /// The header cannot be decompressed, is too large, or is no valid JSON of the schema.
     #[error("header: {0}")]
     Header(String),
-    /// The header is larger than the limit.
-    #[error("header: {0} bytes of JSON, expected at most {MAX_HEADER_BYTES}")]
+    /// The header, or what it stands for, is larger than the limit.
+    #[error("header: {0} bytes of JSON or names, expected at most {MAX_HEADER_BYTES}")]
     HeaderTooLarge(u64),
     /// An entry of the tensor table does not fit its blob or its place.
     #[error("tensor '{name}': {what}")]

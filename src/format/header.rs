@@ -1,4 +1,4 @@
-//! The two parts of the header: the preamble of fixed size and the compressed JSON.
+//! The two parts of the header: the preamble of fixed size and the compressed JSON; and where blobs lie.
 
 use std::io::{Read, Write};
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BLOB_ALIGNMENT, FLAG_INTEGERS, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES,
-    MINOR_VERSION, Program, SMALL_BLOB_ALIGNMENT, SMALL_BLOB_BYTES,
+    MINOR_VERSION, OLDEST_MAJOR_VERSION, Program, SMALL_BLOB_ALIGNMENT, SMALL_BLOB_BYTES,
 };
 use crate::program::{BufferKind, StepKind, TensorKind};
 
-/// One line of the tensor table: where a tensor lies and how to check it.
+/// Where a tensor lies and how to check it. In version 1 of the format, a line of the tensor table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorRecord {
     /// Name, unique within the file.
@@ -28,18 +28,42 @@ pub struct TensorRecord {
     pub crc32: u32,
 }
 
-/// The JSON as it is read.
+/// The JSON of version 1.
 #[derive(Debug, Deserialize)]
-pub(super) struct Header {
-    pub(super) program: Program,
-    pub(super) tensors: Vec<TensorRecord>,
+pub(super) struct FullHeader {
+    program: Program,
+    tensors: Vec<TensorRecord>,
 }
 
-/// The JSON as it is written.
-#[derive(Debug, Serialize)]
-pub(super) struct HeaderRef<'a> {
-    pub(super) program: &'a Program,
-    pub(super) tensors: &'a [TensorRecord],
+/// What a header says, in whatever version.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) program: Program,
+    pub(super) tensors: Vec<Entry>,
+}
+
+/// What a header says about a tensor.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) kind: TensorKind,
+    pub(super) shape: Vec<u64>,
+    pub(super) crc32: u32,
+    /// Offset and length, which follow from the rest, where the header has them nevertheless.
+    pub(super) stated: Option<[u64; 2]>,
+}
+
+impl From<FullHeader> for Header {
+    fn from(header: FullHeader) -> Self {
+        let entry = |record: TensorRecord| Entry {
+            name: record.name,
+            kind: record.kind,
+            shape: record.shape,
+            crc32: record.crc32,
+            stated: Some([record.offset, record.bytes]),
+        };
+        Self { program: header.program, tensors: header.tensors.into_iter().map(entry).collect() }
+    }
 }
 
 /// The fixed part at the start of a file; all integers are little-endian.
@@ -57,6 +81,9 @@ pub(super) struct Preamble {
 impl Preamble {
     /// Size in bytes, signature and checksum included.
     pub(super) const BYTES: usize = 36;
+
+    /// Size of a checksum.
+    pub(super) const CHECKSUM_BYTES: usize = 4;
 
     /// The preamble of a file with this header.
     pub(super) fn new(flags: u32, file_bytes: u64, compressed: &[u8], json_bytes: u32) -> Self {
@@ -77,7 +104,7 @@ impl Preamble {
     /// either can turn over unseen.
     pub(super) fn checksum(&self, compressed: &[u8]) -> u32 {
         let mut crc = crc32fast::Hasher::new();
-        crc.update(&self.to_bytes()[..Self::BYTES - 4]);
+        crc.update(&self.to_bytes()[..Self::BYTES - Self::CHECKSUM_BYTES]);
         crc.update(compressed);
         crc.finalize()
     }
@@ -117,7 +144,7 @@ impl Preamble {
             json_bytes: u32_at(28),
             crc32: u32_at(32),
         };
-        if preamble.major != MAJOR_VERSION {
+        if !(OLDEST_MAJOR_VERSION..=MAJOR_VERSION).contains(&preamble.major) {
             return Err(FormatError::Version { major: preamble.major, minor: preamble.minor });
         }
         if preamble.flags & !FLAG_INTEGERS != 0 {
@@ -164,6 +191,24 @@ pub(super) fn blob_section(header_end: usize) -> u64 {
 pub(super) fn blob_offset(previous_end: u64, bytes: u64) -> u64 {
     let alignment = if bytes < SMALL_BLOB_BYTES { SMALL_BLOB_ALIGNMENT } else { BLOB_ALIGNMENT };
     previous_end.next_multiple_of(alignment)
+}
+
+/// Length of the blob of a tensor: bits come in words of 64.
+///
+/// # Errors
+/// If the tensor is too large to address.
+pub(super) fn blob_bytes(kind: TensorKind, shape: &[u64]) -> Result<u64, String> {
+    let elements = shape
+        .iter()
+        .try_fold(1_u64, |product, &extent| product.checked_mul(extent))
+        .filter(|&elements| usize::try_from(elements).is_ok())
+        .ok_or_else(|| format!("shape {shape:?} overflows"))?;
+    let bytes = match kind {
+        TensorKind::F32 | TensorKind::I32 => elements.checked_mul(4),
+        TensorKind::F16 => elements.checked_mul(2),
+        TensorKind::Bits => Some(elements.div_ceil(64) * 8),
+    };
+    bytes.ok_or_else(|| format!("more than 2^64 bytes for shape {shape:?}"))
 }
 
 /// Compresses the JSON header as a zlib stream.

@@ -1,13 +1,16 @@
 //! The `.bnn` file: a converted network in one checked, compact file.
 //!
 //! `docs/format.md` specifies it well enough for a reader in another language. A file is a fixed
-//! preamble, a compressed JSON header (the [`Program`] and a table of its tensors) and one aligned
-//! blob per tensor. [`read`] validates everything before it hands anything out, the meaning of the
+//! preamble, a compressed JSON header (the [`Program`] and a list of its tensors), a checksum and an
+//! aligned blob per tensor. [`read`] validates everything before it hands anything out, the meaning of the
 //! program included, and never allocates more than a small multiple of the file's size.
 
+mod compact;
 mod error;
 mod file;
 mod header;
+mod names;
+mod numbers;
 mod reader;
 mod writer;
 
@@ -23,8 +26,11 @@ use crate::program::Program;
 /// the file as text.
 pub const MAGIC: [u8; 8] = *b"\x89BNN\r\n\x1a\n";
 
-/// Major version of the format: a reader refuses every other one.
-pub const MAJOR_VERSION: u16 = 1;
+/// Major version of the format as it is written: readers refuse newer ones.
+pub const MAJOR_VERSION: u16 = 2;
+
+/// Oldest major version that is read.
+pub const OLDEST_MAJOR_VERSION: u16 = 1;
 
 /// Minor version of the format: it rises when something is added that older readers may ignore.
 pub const MINOR_VERSION: u16 = 0;
@@ -44,5 +50,5 @@ pub const SMALL_BLOB_ALIGNMENT: u64 = 16;
 /// Blobs from this length on are aligned to [`BLOB_ALIGNMENT`].
 pub const SMALL_BLOB_BYTES: u64 = 4096;
 
-/// Largest uncompressed header that is read or written.
+/// Largest uncompressed header that is read or written; so are all names in it, once they are written out.
 pub const MAX_HEADER_BYTES: u32 = 32 << 20;

@@ -3,7 +3,11 @@
 use serde::Serialize;
 
 use super::FormatError;
-use super::header::{Header, Preamble, TensorRecord, blob_offset, blob_section, decompress, flags};
+use super::compact::CompactHeader;
+use super::header::{
+    Entry, FullHeader, Header, Preamble, TensorRecord, blob_bytes, blob_offset, blob_section,
+    decompress, flags,
+};
 use crate::program::{Program, Tensor, TensorData, TensorKind};
 
 /// What a file holds, for people.
@@ -34,9 +38,8 @@ pub struct FileSummary {
 /// A [`FormatError`] that says what is wrong. No input makes this panic.
 pub fn read(bytes: &[u8]) -> Result<Program, FormatError> {
     let file = Checked::new(bytes)?;
-    let mut program = file.header.program;
+    let mut program = file.program;
     program.tensors = file
-        .header
         .tensors
         .into_iter()
         .zip(file.blobs)
@@ -59,16 +62,17 @@ pub fn inspect(bytes: &[u8]) -> Result<FileSummary, FormatError> {
         compressed_header_bytes: file.preamble.compressed_bytes.into(),
         header_crc32: file.preamble.crc32,
         blob_section: file.blob_section,
-        tensors: file.header.tensors,
+        tensors: file.tensors,
     })
 }
 
 /// A file whose container holds together: every blob lies where it should and has its checksum.
 struct Checked<'a> {
     preamble: Preamble,
-    header: Header,
+    program: Program,
     blob_section: u64,
-    /// One for each entry of the tensor table.
+    tensors: Vec<TensorRecord>,
+    /// One for each tensor.
     blobs: Vec<&'a [u8]>,
 }
 
@@ -76,50 +80,61 @@ impl<'a> Checked<'a> {
     fn new(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let (preamble, compressed) = Preamble::parse(bytes)?;
         let json = decompress(compressed, preamble.json_bytes)?;
-        let header: Header = serde_json::from_slice(&json)
-            .map_err(|error| FormatError::Header(error.to_string()))?;
+        let (Header { program, tensors: entries }, header_end) =
+            parse(&json, preamble.major, bytes, Preamble::BYTES + compressed.len())?;
         // Each program has one legal file, and none that a reader may take for an older one.
-        if preamble.flags != flags(&header.program) {
+        if preamble.flags != flags(&program) {
             return Err(FormatError::Flags(preamble.flags));
         }
 
-        let header_end = Preamble::BYTES + compressed.len();
         let blob_section = blob_section(header_end);
         let Some(section_bytes) = preamble.file_bytes.checked_sub(blob_section) else {
             return Err(FormatError::Length { found: preamble.file_bytes, expected: blob_section });
         };
         check_zero(bytes, header_end as u64, blob_section)?;
-        let mut blobs = Vec::with_capacity(header.tensors.len());
+        let mut tensors = Vec::with_capacity(entries.len());
+        let mut blobs = Vec::with_capacity(entries.len());
         // Relative to the blob section, as the offsets are.
         let mut end = 0;
-        for record in &header.tensors {
-            let fail = |what: String| FormatError::Tensor { name: record.name.clone(), what };
-            // One legal place for each blob: this rules out overlaps, gaps and odd alignments.
-            let start = blob_offset(end, record.bytes);
-            if record.offset != start {
-                return Err(fail(format!("starts at {}, expected {start}", record.offset)));
+        for Entry { name, kind, shape, crc32: expected, stated } in entries {
+            let fail = |what: String| FormatError::Tensor { name: name.clone(), what };
+            let length = blob_bytes(kind, &shape).map_err(fail)?;
+            if let Some([_, bytes]) = stated
+                && bytes != length
+            {
+                return Err(fail(format!("{bytes} bytes, expected {length} for shape {shape:?}")));
             }
-            check_size(record).map_err(fail)?;
+            // One legal place for each blob: this rules out overlaps, gaps and odd alignments.
+            let start = blob_offset(end, length);
+            if let Some([offset, _]) = stated
+                && offset != start
+            {
+                return Err(fail(format!("starts at {offset}, expected {start}")));
+            }
             let previous_end = end;
-            end = match start.checked_add(record.bytes) {
+            end = match start.checked_add(length) {
                 Some(end) if end <= section_bytes => end,
                 _ => {
                     return Err(fail(format!(
-                        "{} bytes from {start}, expected at most {section_bytes} in all",
-                        record.bytes
+                        "{length} bytes from {start}, expected at most {section_bytes} in all"
                     )));
                 }
             };
             check_zero(bytes, blob_section + previous_end, blob_section + start)?;
             let blob = &bytes[(blob_section + start) as usize..(blob_section + end) as usize];
-            let crc32 = crc32fast::hash(blob);
-            if crc32 != record.crc32 {
-                return Err(FormatError::Checksum {
-                    what: format!("tensor '{}'", record.name),
-                    found: crc32,
-                    expected: record.crc32,
-                });
+            let found = crc32fast::hash(blob);
+            if found != expected {
+                let what = format!("tensor '{name}'");
+                return Err(FormatError::Checksum { what, found, expected });
             }
+            tensors.push(TensorRecord {
+                name,
+                kind,
+                shape,
+                offset: start,
+                bytes: length,
+                crc32: found,
+            });
             blobs.push(blob);
         }
         if end != section_bytes {
@@ -128,37 +143,35 @@ impl<'a> Checked<'a> {
                 expected: blob_section + end,
             });
         }
-        Ok(Self { preamble, header, blob_section, blobs })
+        Ok(Self { preamble, program, blob_section, tensors, blobs })
     }
+}
+
+/// What a header says, and where all that belongs to it ends. The JSON of the header ended at `json_end`.
+fn parse(
+    json: &[u8],
+    major: u16,
+    file: &[u8],
+    json_end: usize,
+) -> Result<(Header, usize), FormatError> {
+    let fail = |error: serde_json::Error| FormatError::Header(error.to_string());
+    if major == 1 {
+        let header: FullHeader = serde_json::from_slice(json).map_err(fail)?;
+        return Ok((header.into(), json_end));
+    }
+    let header: CompactHeader = serde_json::from_slice(json).map_err(fail)?;
+    // A header of 2^25 bytes has fewer tensors than that.
+    let end = json_end + Preamble::CHECKSUM_BYTES * header.tensor_count();
+    let checksums = file
+        .get(json_end..end)
+        .ok_or(FormatError::Length { found: file.len() as u64, expected: end as u64 })?;
+    Ok((header.expand(checksums.as_chunks().0)?, end))
 }
 
 /// Checks that the bytes from `start` to `end`, both within the file, are zero.
 fn check_zero(bytes: &[u8], start: u64, end: u64) -> Result<(), FormatError> {
     if bytes[start as usize..end as usize].iter().any(|&byte| byte != 0) {
         return Err(FormatError::Padding(end));
-    }
-    Ok(())
-}
-
-/// Checks the stated length against kind and shape.
-fn check_size(record: &TensorRecord) -> Result<(), String> {
-    let elements = record
-        .shape
-        .iter()
-        .try_fold(1_u64, |product, &extent| product.checked_mul(extent))
-        .filter(|&elements| usize::try_from(elements).is_ok())
-        .ok_or_else(|| format!("shape {:?} overflows", record.shape))?;
-    let expected = match record.kind {
-        TensorKind::F32 | TensorKind::I32 => elements.checked_mul(4),
-        TensorKind::F16 => elements.checked_mul(2),
-        TensorKind::Bits => Some(elements.div_ceil(64) * 8),
-    };
-    if expected != Some(record.bytes) {
-        let expected = expected.map_or("more than 2^64".to_owned(), |bytes| bytes.to_string());
-        return Err(format!(
-            "{} bytes, expected {expected} for shape {:?}",
-            record.bytes, record.shape
-        ));
     }
     Ok(())
 }

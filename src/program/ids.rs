@@ -3,20 +3,22 @@
 use super::{BinaryOutput, BufferId, Epilogue, EpilogueOp, StepKind, TensorId};
 
 /// The number of a buffer or tensor, to be read or replaced.
-pub(super) enum Id<'a> {
+pub(crate) enum Id<'a> {
     Buffer(&'a mut BufferId),
     Tensor(&'a mut TensorId),
 }
 
-/// Visits all of them.
-pub(super) fn for_each_id(kind: &mut StepKind, visit: &mut impl FnMut(Id<'_>)) {
+/// Visits all of them, in an order that files rely on: numbers in their headers are relative to those
+/// before (`docs/format.md` lists it).
+pub(crate) fn for_each_id(kind: &mut StepKind, visit: &mut impl FnMut(Id<'_>)) {
     match kind {
         StepKind::BinaryConv { conv, output } => {
             visit(Id::Buffer(&mut conv.input));
             visit(Id::Tensor(&mut conv.weights));
             if let Some(affine) = &mut conv.affine {
-                let terms = [&mut affine.dot, &mut affine.weight_sum, &mut affine.count];
-                for term in terms.into_iter().chain(&mut affine.input_sum) {
+                let terms = [&mut affine.dot, &mut affine.weight_sum];
+                let terms = terms.into_iter().chain(&mut affine.input_sum);
+                for term in terms.chain([&mut affine.count]) {
                     visit(Id::Tensor(term));
                 }
             }

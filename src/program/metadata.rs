@@ -15,10 +15,10 @@ pub struct Metadata {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     /// Whether the outputs of the original network went through a final softmax.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outputs_are_probabilities: bool,
     /// Whether the weights are random numbers, made for benchmarks.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub random_weights: bool,
     /// Named parts of the original network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

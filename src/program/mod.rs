@@ -12,7 +12,7 @@
 
 mod block;
 mod channel_op;
-mod ids;
+pub(crate) mod ids;
 mod metadata;
 mod part;
 mod tensor;
@@ -91,12 +91,16 @@ pub struct ConvGeometry {
     /// Height and width of the kernel.
     pub kernel: [usize; 2],
     /// Vertical and horizontal stride.
+    #[serde(default = "ones", skip_serializing_if = "are_ones")]
     pub stride: [usize; 2],
     /// Vertical and horizontal dilation.
+    #[serde(default = "ones", skip_serializing_if = "are_ones")]
     pub dilation: [usize; 2],
     /// Padding: top, left, bottom, right.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub pads: [usize; 4],
     /// Groups; both channel counts are multiples of it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub groups: usize,
 }
 
@@ -129,18 +133,22 @@ pub struct PoolGeometry {
     /// Height and width of the window.
     pub kernel: [usize; 2],
     /// Vertical and horizontal stride.
+    #[serde(default = "ones", skip_serializing_if = "are_ones")]
     pub stride: [usize; 2],
     /// Vertical and horizontal dilation.
+    #[serde(default = "ones", skip_serializing_if = "are_ones")]
     pub dilation: [usize; 2],
     /// Padding: top, left, bottom, right.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub pads: [usize; 4],
 }
 
 /// What a padded tap of a binary convolution holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PadValue {
     /// Nothing: the tap adds 0 to the sum.
+    #[default]
     Zero,
     /// The high value (bit 1).
     Plus,
@@ -149,10 +157,11 @@ pub enum PadValue {
 }
 
 /// The two values that the input bits of a binary convolution stand for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Alphabet {
     /// Bit 1 is +1, bit 0 is -1.
+    #[default]
     PlusMinus,
     /// Bit 1 is 1, bit 0 is 0.
     ZeroOne,
@@ -170,8 +179,10 @@ pub struct BinaryConv {
     /// Shape of the layer.
     pub geometry: ConvGeometry,
     /// What padded taps hold.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pad: PadValue,
     /// What input bits mean.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub alphabet: Alphabet,
     /// Weight bits, one dense string `[out_channels, kernel_h, kernel_w, in_channels / groups]`.
     pub weights: TensorId,
@@ -451,9 +462,30 @@ pub enum StepKind {
     },
 }
 
-/// Whether no channels are added.
-fn is_zero(channels: &[usize; 2]) -> bool {
-    *channels == [0, 0]
+// Values that serialised programs leave out.
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(value: &usize) -> bool {
+    *value == one()
+}
+
+fn ones() -> [usize; 2] {
+    [1, 1]
+}
+
+fn are_ones(values: &[usize; 2]) -> bool {
+    *values == ones()
+}
+
+fn is_zero<const N: usize>(values: &[usize; N]) -> bool {
+    *values == [0; N]
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Statistics over channels.
