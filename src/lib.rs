@@ -51,6 +51,8 @@
 //! makes one per worker, and they share the packed weights.
 
 pub mod architecture;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod compare;
 pub mod convert;
 mod error;
