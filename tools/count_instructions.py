@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Counts the instructions that a network's run takes, and compares them with those on record.
 
-    tools/count_instructions.py            counts and compares: fails on growth of more than 3 %
-    tools/count_instructions.py --write    puts the counts on record
+    tools/count_instructions.py [NETWORK...]    counts and compares: fails on growth of more than 3 %
+    tools/count_instructions.py --write         puts the counts on record
 
 Counts repeat exactly where times do not: valgrind's callgrind counts what one thread executes between
 entering and leaving the run, loading and decoding left out. It knows the instructions up to AVX2. Counts
@@ -59,14 +59,15 @@ def count(network, path, folder):
 
 def main():
     write = sys.argv[1:] == ["--write"]
-    if sys.argv[1:] and not write:
+    chosen = [] if write else sys.argv[1:]
+    if any(name not in NETWORKS for name in chosen):
         sys.exit(__doc__)
     compiler = output_of("rustc", "--version").strip()
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"compiler": None, "counts": {}}
     counts, grown = {}, []
     with tempfile.TemporaryDirectory() as folder:
-        for network, paths in NETWORKS.items():
-            for path in paths:
+        for network in chosen or NETWORKS:
+            for path in NETWORKS[network]:
                 name = f"{network}/{path}"
                 counts[name] = count(network, path, Path(folder))
                 before = record["counts"].get(name)
