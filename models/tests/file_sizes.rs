@@ -12,7 +12,8 @@ use bnn_models::{find, random_weights};
 fn files_are_at_most_two_percent_larger_than_their_weights() {
     let names = ["hb_resnet18_c10_w16", "hb_shufflenet", "bdn21_c10_bin", "igp_densenet51_48_c100"];
     for name in names {
-        let resolved = find(name).unwrap().architecture().unwrap().resolve().unwrap();
+        let architecture = find(name).unwrap().architecture().unwrap();
+        let resolved = architecture.resolve().unwrap();
         let counted = resolved.cost().storage_mbit_with_normalisation() * 1e6 / 8.0;
         let weights = random_weights(&resolved, 4).unwrap();
         let metadata = Metadata { random_weights: true, ..Metadata::default() };
