@@ -76,6 +76,7 @@ def main():
                 if before and counts[name] > before * GROWTH:
                     grown.append(name)
     if write:
+        RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps({"compiler": compiler, "counts": counts}, indent=1) + "\n")
     elif record["compiler"] != compiler:
         print(f"not compared: on record are counts of {record['compiler']}, this is {compiler}")
