@@ -1,8 +1,8 @@
 //! Where a converted network parts from the graph that it was made of.
 //!
 //! The graph, as it was imported, runs in the plain interpreter ([`reference`](crate::reference)); the
-//! converted model runs as always, and is looked at after each step ([`Session::run_traced`](crate::Session::run_traced)). Every
-//! value of the graph that lies in some buffer ([`Trace`]) is compared.
+//! converted model runs with the kernels of always, step by step, and is looked at after each
+//! ([`Session::run_traced`](crate::Session::run_traced)). Every value of the graph that lies in some buffer ([`Trace`]) is compared.
 //!
 //! Floats are rounded, so two right evaluations differ. Beside each value therefore runs a bound
 //! (`bounds`) on the difference that is explained: by the rounding of the operations since the last

@@ -1,8 +1,9 @@
 //! Looking at feature maps while a network runs.
 //!
 //! The arena has no place of its own for each buffer, but right after a step what it wrote is still
-//! there. So tracing shows the writes of each step before the next one runs; the plan of the memory
-//! and the ordinary way to run stay as they are.
+//! there. So tracing shows the writes of each step before the next one runs. Steps that an ordinary
+//! run carries out together run one by one for it, and no sum takes the place of its shortcut, so that
+//! every map is there; kernels and arithmetic are those of an ordinary run.
 
 use super::{
     access::Access,
