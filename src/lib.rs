@@ -11,16 +11,16 @@
 //!
 //! The file knows how a picture becomes an input and what the classes are called:
 //!
-//! ```no_run
+//! ```
 //! use bnn::{Model, SessionOptions, vision};
 //!
 //! # fn main() -> Result<(), bnn::Error> {
-//! let model = Model::open("network.bnn")?;
+//! let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
 //! let mut session = model.session(&SessionOptions::default())?;
-//! let image = vision::decode_file("cat.jpg")?;
-//! for prediction in session.classify(&image, 5)? {
-//!     println!("{:6.3} {}", prediction.probability, prediction.label.unwrap_or_default());
-//! }
+//! let image = vision::decode_file("examples/airplane.png")?;
+//! let best = &session.classify(&image, 5)?[0];
+//! assert_eq!(best.label.as_deref(), Some("airplane"));
+//! assert!(best.probability > 0.9);
 //! # Ok(())
 //! # }
 //! ```
@@ -30,12 +30,12 @@
 //! Values go in and come out in the layout of the original graph, images of a batch one after the
 //! other. [`Session::run_into`] writes to memory of the caller and allocates nothing:
 //!
-//! ```no_run
+//! ```
 //! use bnn::{Model, SessionOptions};
 //!
 //! # fn main() -> Result<(), bnn::Error> {
-//! let model = Model::open("network.bnn")?;
-//! let mut session = model.session(&SessionOptions::default().threads(4))?;
+//! let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
+//! let mut session = model.session(&SessionOptions::default().threads(2))?;
 //! let (image, scores) = (model.inputs()[0].elements(), model.outputs()[0].elements());
 //!
 //! let input = vec![0.0; 8 * image];

@@ -73,8 +73,9 @@ rm -rf "$folder"/{packages,lists,cache}
 
 libraries=$root/usr/lib/x86_64-linux-gnu
 llvm_folder=$(dirname "$(find "$root/usr/lib" -name 'libLLVM*.so*' -print -quit)")
+# Bash, since dash loses variables with a hyphen in their name, and cargo hands over CARGO_BIN_EXE_bnn-run.
 cat >"$folder/rustc" <<SCRIPT
-#!/bin/sh
+#!/bin/bash
 LD_LIBRARY_PATH="$libraries:$llvm_folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" exec "$root/usr/bin/rustc" "\$@"
 SCRIPT
 cat >"$folder/cc" <<SCRIPT

@@ -12,6 +12,34 @@
 //!    transpositions and reshapes dissolve into views (`view`); what follows a layer (`chain`)
 //!    becomes its epilogue, or, where it leads to a sign, a threshold found by search (`threshold`).
 //!
+//! ```
+//! use bnn::{Model, SessionOptions, convert::{ConvertOptions, convert}};
+//! use bnn::graph::{ConvAttributes, Graph, Op, Tensor};
+//!
+//! // The signs of three channels, and two weighted sums of them: a binary 1x1 convolution.
+//! let mut graph = Graph::new("tiny");
+//! let x = graph.add_input("x", vec![1, 3, 1, 1]);
+//! let sign = Op::Step { at_least: true, low: -1.0, high: 1.0 };
+//! let signs = graph.push_node("sign", sign, [x]);
+//! let weights = vec![1.0, 1.0, 1.0, 1.0, -1.0, 1.0];
+//! let weights = graph.add_constant("weights", Tensor::from_f32(vec![2, 3, 1, 1], weights)?);
+//! let conv = Op::Conv(ConvAttributes {
+//!     kernel: [1, 1],
+//!     stride: [1, 1],
+//!     dilation: [1, 1],
+//!     pads: [0; 4],
+//!     groups: 1,
+//! });
+//! graph.outputs = vec![graph.push_node("sums", conv, [signs, weights])];
+//!
+//! let conversion = convert(graph, &ConvertOptions::default())?;
+//! assert_eq!(conversion.report.binary_layers, 1);
+//! let mut session =
+//!     Model::from_program(conversion.program)?.session(&SessionOptions::default())?;
+//! assert_eq!(session.run(&[0.3, -2.0, 0.0])?, [1.0, 3.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What the buffers of the program hold is recorded on the way (`trace`), so that
 //! [`compare`](crate::compare) can hold it against the graph as it was imported.
 

@@ -23,14 +23,13 @@ use crate::{
 ///
 /// Cloning is cheap: clones share everything. Threads may share a model or have a clone each.
 ///
-/// ```no_run
+/// ```
 /// use bnn::{Model, SessionOptions};
 ///
 /// # fn main() -> Result<(), bnn::Error> {
-/// let model = Model::open("network.bnn")?;
-/// for port in model.inputs() {
-///     println!("{}: {:?}", port.name, port.shape);
-/// }
+/// let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
+/// assert_eq!(model.inputs()[0].shape, [3, 32, 32]);
+/// assert_eq!(model.labels()[0], "airplane");
 /// let mut session = model.session(&SessionOptions::default())?;
 /// # Ok(())
 /// # }

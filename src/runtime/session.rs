@@ -16,14 +16,15 @@ use crate::{Error, program::Port, vision::Image};
 /// Values are in the layout of the original graph (often channels, height, width), images of a batch
 /// one after the other. On one thread a run allocates nothing.
 ///
-/// ```no_run
+/// ```
 /// use bnn::{Model, SessionOptions};
 ///
 /// # fn main() -> Result<(), bnn::Error> {
-/// let model = Model::open("network.bnn")?;
+/// let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
 /// let mut session = model.session(&SessionOptions::default().threads(2))?;
-/// let image = vec![0.0; 3 * 224 * 224];
+/// let image = vec![0.0; 3 * 32 * 32];
 /// let logits = session.run(&image)?;
+/// assert_eq!(logits.len(), 10);
 /// # Ok(())
 /// # }
 /// ```
@@ -97,17 +98,16 @@ impl Session {
 
     /// Classifies a picture: [`Model::preprocess`], a run, [`Model::predictions`].
     ///
-    /// ```no_run
+    /// ```
     /// use bnn::{Model, SessionOptions, vision};
     ///
     /// # fn main() -> Result<(), bnn::Error> {
-    /// let model = Model::open("network.bnn")?;
+    /// let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
     /// let mut session = model.session(&SessionOptions::from_env()?)?;
-    /// let image = vision::decode_file("cat.jpg")?;
-    /// for prediction in session.classify(&image, 5)? {
-    ///     let label = prediction.label.as_deref().unwrap_or("?");
-    ///     println!("{:5.1} %  {label}", prediction.probability * 100.0);
-    /// }
+    /// let image = vision::decode_file("examples/ship.png")?;
+    /// let predictions = session.classify(&image, 5)?;
+    /// assert_eq!(predictions.len(), 5);
+    /// assert_eq!(predictions[0].label.as_deref(), Some("ship"));
     /// # Ok(())
     /// # }
     /// ```

@@ -5,6 +5,7 @@ mod header;
 mod install;
 mod onnx_proto;
 mod root;
+mod unsafe_inventory;
 
 use anyhow::{Result, bail};
 
@@ -20,7 +21,9 @@ usage: cargo xtask CHORE
       --destdir DIR   write everything below DIR instead of /, to make a package
       --profile NAME  cargo's profile (default release)
   onnx-proto          write src/import/onnx/proto.rs from tools/xtask/proto/onnx.proto
-  onnx-proto --check  fail if that file is not what would be written";
+  onnx-proto --check  fail if that file is not what would be written
+  unsafe              count the unsafe code anew, in the table of docs/unsafe.md
+  unsafe --check      fail if that table is not up to date; prints the total";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +34,8 @@ fn main() -> Result<()> {
         ["install", ref options @ ..] => install::install(options),
         ["onnx-proto"] => onnx_proto::generate(),
         ["onnx-proto", "--check"] => onnx_proto::check(),
+        ["unsafe"] => unsafe_inventory::write(),
+        ["unsafe", "--check"] => unsafe_inventory::check(),
         _ => bail!("{USAGE}"),
     }
 }
