@@ -263,7 +263,7 @@ fn the_current_folder_is_gone() {
     const GONE: &str = r#"cd "$GONE" && rmdir "$GONE" && exec "$@""#;
     let files = Files::new();
     let gone = files.scratch.path("gone");
-    let mut call = |arguments: &[&OsStr]| {
+    let call = |arguments: &[&OsStr]| {
         fs::create_dir(&gone).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", GONE, "sh"]).arg(path_of("bnn-run")).args(arguments);
