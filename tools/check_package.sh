@@ -4,7 +4,7 @@
 #
 #   tools/check_package.sh ARCHIVE.tar.gz [EMULATOR...]      EMULATOR runs programs for another processor
 #
-# Needs tar, pkg-config, mandoc, file and bash; a C compiler for programs of this machine's kind.
+# Needs tar, binutils, pkg-config, mandoc and bash; a C compiler for programs of this machine's kind.
 set -euo pipefail
 
 archive=$(realpath "$1")
@@ -39,7 +39,9 @@ for tool in bnn-convert bnn-run; do
     fi
     version=$(env -i "${emulator[@]}" "bin/$tool" --version)
     echo "$version"
-    [[ $version == "$tool ${name#bnn-}"* || $version == "$tool "[0-9]* ]] || fail "$tool --version"
+    # The archive is called bnn-VERSION-TARGET.
+    [[ bnn-$(sed -n "1s/^$tool \([^ ]*\).*/\1/p" <<<"$version")-$(sed -n '2s/.* for //p' <<<"$version") == "$name" ]] ||
+        fail "$tool --version"
 done
 for picture in airplane ship; do
     answer=$(env -i "${emulator[@]}" bin/bnn-run "share/doc/bnn/examples/$picture.png")
@@ -62,9 +64,10 @@ fi
 
 # Man pages: mandoc finds nothing to warn of but where the generator is generous with empty lines.
 for page in share/man/man1/*.1; do
-    if mandoc -T lint -W warning "$page" | grep -v 'skipping paragraph macro'; then
-        fail "$page"
-    fi
+    # Its exit status tells of what is left out here, too.
+    findings=$(mandoc -T lint -W warning "$page" || true)
+    findings=$(grep -v 'skipping paragraph macro' <<<"$findings" || true)
+    [[ -z $findings ]] || fail "$findings"
     for section in NAME SYNOPSIS DESCRIPTION OPTIONS EXAMPLES 'EXIT STATUS' ENVIRONMENT 'SEE ALSO'; do
         grep -qE "^\.SH \"?$section\"?$" "$page" || fail "$page has no $section"
     done

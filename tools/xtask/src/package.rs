@@ -25,11 +25,15 @@ const DEBIAN_VARIANTS: [&[&str]; 3] = [
 /// Files of the repository that stand at the top of the archive, too.
 const AT_THE_TOP: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
-/// Folders of the repository that are kept as documentation, under the same names so that links hold.
-const DOCUMENTATION: [&str; 4] = ["docs", "examples", "include", "models/default"];
-
-/// Endings of files in those folders that are of use to users.
-const WANTED: [&str; 8] = ["md", "png", "c", "cpp", "py", "h", "supp", "bnn"];
+/// Folders of the repository that are kept as documentation, under the same names so that links hold,
+/// and the endings of the files in them that users have a use for.
+const DOCUMENTATION: [(&str, &[&str]); 5] = [
+    ("docs", &["md"]),
+    ("examples", &["md", "png"]),
+    ("examples/c", &["c", "cpp", "py", "supp"]),
+    ("include", &["h"]),
+    ("models/default", &["md", "bnn"]),
+];
 
 const INSTALL: &str = "\
 bnn @VERSION@ for @TARGET@
@@ -152,8 +156,8 @@ fn gather(settings: &Settings, target: &str, files: &Path) -> Result<()> {
         put(&root().join(name), &files.join(name), 0o644)?;
         put(&root().join(name), &documentation.join(name), 0o644)?;
     }
-    for folder in DOCUMENTATION {
-        put_wanted(&root().join(folder), &documentation.join(folder))?;
+    for (folder, endings) in DOCUMENTATION {
+        put_wanted(&root().join(folder), endings, &documentation.join(folder))?;
     }
     put_text(&licences::notices(target)?, &files.join("THIRD-PARTY.txt"))?;
     let install = INSTALL
@@ -163,16 +167,14 @@ fn gather(settings: &Settings, target: &str, files: &Path) -> Result<()> {
     put_text(&install, &files.join("INSTALL.txt"))
 }
 
-/// Copies the files with an ending that users have a use for, and the folders that hold some.
-fn put_wanted(from: &Path, to: &Path) -> Result<()> {
+/// Copies the files of a folder that have one of the endings.
+fn put_wanted(from: &Path, endings: &[&str], to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
         let path = entry?.path();
-        let to = to.join(path.file_name().context("an entry has a name")?);
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if path.is_dir() {
-            put_wanted(&path, &to)?;
-        } else if WANTED.contains(&ending) {
-            put(&path, &to, 0o644)?;
+        if endings.contains(&ending) {
+            let name = path.file_name().context("an entry has a name")?;
+            put(&path, &to.join(name), 0o644)?;
         }
     }
     Ok(())
