@@ -86,11 +86,16 @@ cat >"$folder/ar" <<SCRIPT
 #!/bin/sh
 LD_LIBRARY_PATH="$libraries" exec "$root/usr/bin/aarch64-linux-gnu-ar" "\$@"
 SCRIPT
-chmod +x "$folder/rustc" "$folder/cc" "$folder/ar"
+cat >"$folder/strip" <<SCRIPT
+#!/bin/sh
+LD_LIBRARY_PATH="$libraries" exec "$root/usr/bin/aarch64-linux-gnu-strip" "\$@"
+SCRIPT
+chmod +x "$folder/rustc" "$folder/cc" "$folder/ar" "$folder/strip"
 cat >"$folder/env" <<ENV
 export RUSTC="$folder/rustc"
 export CC_aarch64_unknown_linux_gnu="$folder/cc"
 export AR_aarch64_unknown_linux_gnu="$folder/ar"
+export STRIP_aarch64_unknown_linux_gnu="$folder/strip"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$folder/cc"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$root/usr/bin/qemu-aarch64-static -L $root/usr/aarch64-linux-gnu"
 export QEMU_X86_64="$root/usr/bin/qemu-x86_64-static"

@@ -104,6 +104,17 @@ impl Isa {
         }
     }
 
+    /// Whether this build has kernels for the path: those of other architectures are left out.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            Self::V2 | Self::Avx2 | Self::Avx512 | Self::Avx512Vpopcnt => {
+                cfg!(target_arch = "x86_64")
+            }
+            Self::Neon => cfg!(target_arch = "aarch64"),
+        }
+    }
+
     /// Features of the path, each with whether this processor has it.
     #[cfg(target_arch = "x86_64")]
     pub fn features(self) -> Vec<(&'static str, bool)> {
@@ -198,6 +209,7 @@ mod tests {
     #[test]
     fn paths_of_another_architecture_are_refused_and_the_best_is_the_last_one_here() {
         let available = Isa::available();
+        assert!(available.iter().all(|isa| isa.is_built()));
         assert_eq!(available[0], Isa::Scalar);
         assert_eq!(available.last(), Some(&Isa::best()));
         let (elsewhere, expected) = if cfg!(target_arch = "aarch64") {

@@ -3,10 +3,11 @@
 use crate::{
     accuracy::Accuracy,
     exit::{Failure, Result, Status},
+    files,
     lettering::{self, Direction},
 };
 use image::{ImageFormat, Rgb, RgbImage};
-use std::path::Path;
+use std::{io::Cursor, path::Path};
 
 /// Side of the matrix in pixels, about: cells are whole pixels.
 const SIDE: usize = 840;
@@ -123,9 +124,11 @@ pub fn draw(accuracy: &Accuracy, labels: &[String]) -> Result<RgbImage> {
 /// # Errors
 /// As [`draw`], and if the file cannot be written.
 pub fn save(accuracy: &Accuracy, labels: &[String], path: &Path) -> Result<()> {
-    draw(accuracy, labels)?
-        .save_with_format(path, ImageFormat::Png)
-        .map_err(|error| Failure::new(Status::Other, format_args!("{}: {error}", path.display())))
+    let mut bytes = Cursor::new(Vec::new());
+    draw(accuracy, labels)?.write_to(&mut bytes, ImageFormat::Png).map_err(|error| {
+        Failure::new(Status::Other, format_args!("{}: {error}", path.display()))
+    })?;
+    files::write(path, &bytes.into_inner())
 }
 
 /// The label of a class, short enough for the picture.

@@ -28,7 +28,7 @@ use bnn::{
     format,
     program::{Metadata, Program},
 };
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use layer_check::{LayerArguments, LayerCheck, Subjects};
 use preprocessing::PreprocessingArguments;
 use report::Document;
@@ -121,6 +121,11 @@ fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {
         Ok(shape) if !name.is_empty() && !shape.contains(&0) => Ok((name.to_owned(), shape)),
         _ => Err(expected()),
     }
+}
+
+/// The command line, for what is made from it: man pages and completions.
+pub fn command() -> clap::Command {
+    Tool::command()
 }
 
 /// Runs the tool on the arguments of the process.
@@ -344,7 +349,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Tool::command().debug_assert();
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     exit::{self, Result},
     version,
 };
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Name of the tool in messages.
@@ -54,6 +54,11 @@ enum Command {
     Kernels(kernels::Arguments),
 }
 
+/// The command line, for what is made from it: man pages and completions.
+pub fn command() -> clap::Command {
+    Tool::command()
+}
+
 /// Runs the tool on the arguments of the process.
 pub fn main() -> ExitCode {
     exit::finish(PROGRAM, run())
@@ -77,7 +82,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Tool::command().debug_assert();
     }
 }

@@ -1,15 +1,12 @@
 //! The C library, installed: shared and static library, header, pkg-config file.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
+use crate::build::{Libraries, Settings, soname};
 use crate::header;
-use crate::root::root;
 
 /// Where things go and how they are built.
 struct Options {
@@ -53,105 +50,47 @@ impl Options {
     }
 }
 
-/// What was built.
-struct Libraries {
-    shared: PathBuf,
-    stationary: PathBuf,
-    /// Linker options that a program needs beside the static library.
-    system: String,
-}
-
 /// Builds and installs.
 pub(crate) fn install(arguments: &[&str]) -> Result<()> {
     let options = Options::parse(arguments)?;
-    let built = build(&options.profile)?;
+    let built = Settings::plain(&options.profile).libraries()?;
     let library_folder = options.prefix.join(&options.library_folder);
     let include_folder = options.prefix.join("include");
+    let description = pkg_config(
+        &options.prefix.display().to_string(),
+        &library_folder.display().to_string(),
+        &built.system,
+    );
+    put_libraries(
+        &built,
+        &description,
+        &options.staged(&library_folder),
+        &options.staged(&include_folder),
+    )
+}
 
-    let version = env!("CARGO_PKG_VERSION");
-    let libraries = options.staged(&library_folder);
-    let file = format!("libbnn.so.{version}");
+/// Puts both libraries, the names that the shared one goes by, the header and the pkg-config file into
+/// their folders. Libraries of another ABI number that are already there stay usable.
+pub(crate) fn put_libraries(
+    built: &Libraries,
+    description: &str,
+    libraries: &Path,
+    include: &Path,
+) -> Result<()> {
+    let file = format!("libbnn.so.{}", env!("CARGO_PKG_VERSION"));
     put(&built.shared, &libraries.join(&file), 0o755)?;
     link(&file, &libraries.join(soname()))?;
     link(&soname(), &libraries.join("libbnn.so"))?;
     put(&built.stationary, &libraries.join("libbnn.a"), 0o644)?;
-    put(&header::path(), &options.staged(&include_folder).join("bnn.h"), 0o644)?;
-
-    let description = pkg_config(&options.prefix, &library_folder, &built.system);
-    let path = libraries.join("pkgconfig/bnn.pc");
-    create_folder_of(&path)?;
-    fs::write(&path, description).with_context(|| format!("cannot write {}", path.display()))?;
-    set_mode(&path, 0o644)?;
-    println!("{}", path.display());
-    Ok(())
+    put(&header::path(), &include.join("bnn.h"), 0o644)?;
+    put_text(description, &libraries.join("pkgconfig/bnn.pc"))
 }
 
-fn soname() -> String {
-    format!("libbnn.so.{}", header::ABI)
-}
-
-/// Builds both libraries in one go.
-///
-/// The shared one stays loaded after `dlclose`: threads of a session that has just been freed may still
-/// be on their way out.
-fn build(profile: &str) -> Result<Libraries> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(root())
-        .args(["rustc", "--package", "bnn", "--lib", "--features", "capi"])
-        .args(["--crate-type", "cdylib,staticlib", "--profile", profile])
-        .args(["--message-format", "json-render-diagnostics"])
-        .args(["--", "--print", "native-static-libs"])
-        .args(["-C", &format!("link-arg=-Wl,-soname,{}", soname())])
-        .args(["-C", "link-arg=-Wl,-z,nodelete"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = cargo.spawn().context("cannot start cargo")?;
-    let errors = child.stderr.take().context("cargo has no standard error")?;
-    // What cargo says is passed on, and searched for the compiler's note on system libraries.
-    let notes = std::thread::spawn(move || {
-        let mut system = None;
-        for line in BufReader::new(errors).lines().map_while(Result::ok) {
-            if let Some((_, libraries)) = line.split_once("native-static-libs: ") {
-                system = Some(libraries.trim().to_owned());
-            }
-            eprintln!("{line}");
-        }
-        system
-    });
-    let (mut shared, mut stationary) = (None, None);
-    for line in BufReader::new(child.stdout.take().context("cargo has no standard output")?).lines()
-    {
-        let message: Value = serde_json::from_str(&line?).context("cargo writes JSON")?;
-        if message["reason"] != "compiler-artifact" || message["target"]["name"] != "bnn" {
-            continue;
-        }
-        for file in message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str)
-        {
-            let path = PathBuf::from(file);
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("so") => shared = Some(path),
-                Some("a") => stationary = Some(path),
-                _ => {}
-            }
-        }
-    }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("cargo failed: {status}");
-    }
-    let system = notes.join().ok().flatten();
-    Ok(Libraries {
-        shared: shared.context("cargo named no shared library (this recipe is for ELF systems)")?,
-        stationary: stationary.context("cargo named no static library")?,
-        system: system.context("the compiler did not say which system libraries are needed")?,
-    })
-}
-
-fn pkg_config(prefix: &Path, library_folder: &Path, system: &str) -> String {
+/// What pkg-config reads, for a library below `prefix`.
+pub(crate) fn pkg_config(prefix: &str, library_folder: &str, system: &str) -> String {
     format!(
-        "prefix={}\n\
-         libdir={}\n\
+        "prefix={prefix}\n\
+         libdir={library_folder}\n\
          includedir=${{prefix}}/include\n\
          \n\
          Name: bnn\n\
@@ -160,15 +99,22 @@ fn pkg_config(prefix: &Path, library_folder: &Path, system: &str) -> String {
          Cflags: -I${{includedir}}\n\
          Libs: -L${{libdir}} -lbnn\n\
          Libs.private: {system}\n",
-        prefix.display(),
-        library_folder.display(),
         env!("CARGO_PKG_VERSION"),
     )
 }
 
+/// Writes a small file.
+pub(crate) fn put_text(text: &str, path: &Path) -> Result<()> {
+    create_folder_of(path)?;
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    set_mode(path, 0o644)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
 /// Copies a file under a new name and renames it, so that a program that has the old one open is not
 /// disturbed.
-fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
+pub(crate) fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
     create_folder_of(to)?;
     let part = to.with_added_extension("part");
     fs::copy(from, &part)
@@ -213,4 +159,39 @@ fn set_mode(_: &Path, _: u32) -> Result<()> {
 #[cfg(not(unix))]
 fn link(_: &str, _: &Path) -> Result<()> {
     bail!("this recipe is for ELF systems")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_live_side_by_side() {
+        let folder = tempfile::tempdir().unwrap();
+        let libraries = folder.path().join("lib");
+        fs::create_dir(&libraries).unwrap();
+        let built = Libraries {
+            shared: folder.path().join("new.so"),
+            stationary: folder.path().join("new.a"),
+            system: String::new(),
+        };
+        fs::write(&built.shared, "new").unwrap();
+        fs::write(&built.stationary, "new").unwrap();
+        // A later version with another ABI number, and an earlier one with this.
+        let (later, earlier) = ("libbnn.so.9.1.0", format!("{}.0.0", soname()));
+        fs::write(libraries.join(later), "later").unwrap();
+        fs::write(libraries.join(&earlier), "earlier").unwrap();
+        link(later, &libraries.join("libbnn.so.9")).unwrap();
+        link(&earlier, &libraries.join(soname())).unwrap();
+        link("libbnn.so.9", &libraries.join("libbnn.so")).unwrap();
+
+        put_libraries(&built, "", &libraries, &folder.path().join("include")).unwrap();
+
+        let read = |name: &str| fs::read_to_string(libraries.join(name)).unwrap();
+        // Programs of either ABI number find their library, compilers the one installed last.
+        assert_eq!(read("libbnn.so.9"), "later");
+        assert_eq!(read(&soname()), "new");
+        assert_eq!(read("libbnn.so"), "new");
+        assert_eq!(read(&earlier), "earlier", "a program that has it open keeps it");
+    }
 }
