@@ -166,6 +166,20 @@ fn sizes_that_do_not_fit_are_errors() {
     assert_eq!(preprocess(&picture(2, 16384, 1), &preprocessing, input).unwrap().len(), 432);
 }
 
+/// A model that takes a very wide picture and a tall picture would meet in an intermediate of terabytes.
+#[test]
+fn inputs_that_are_no_pictures_are_refused() {
+    let tall = picture(2, 1, 16384);
+    for [width, height] in [[1 << 24, 1], [16385, 1], [1, 16385]] {
+        let input = InputLayout { channels: 3, height, width };
+        let error = preprocess(&tall, &plain(Interpolation::Bilinear), input).unwrap_err();
+        let found = [width as u64, height as u64];
+        assert_eq!(error, PreprocessError::TooLarge { found, most: 16384 });
+    }
+    let input = InputLayout { channels: 3, height: 16384, width: 1 };
+    assert!(preprocess(&tall, &plain(Interpolation::Bilinear), input).is_ok());
+}
+
 #[test]
 fn normalising_divides_subtracts_divides() {
     let preprocessing = Preprocessing {

@@ -1,7 +1,7 @@
 //! Shapes: what each layer of an architecture reads and writes, and the weights it needs.
 
 use super::{Architecture, ArchitectureError, Layer, Operation, Window};
-use crate::graph::MAX_ELEMENTS;
+use crate::graph::{MAX_ELEMENTS, MAX_NODES, MAX_PORTS};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What a weight is for; decides how it is counted and how it may be stored.
@@ -123,6 +123,15 @@ struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     fn new(architecture: &'a Architecture) -> Result<Self, ArchitectureError> {
+        for (what, found, most) in [
+            ("layers", architecture.layers.len(), MAX_NODES),
+            ("inputs", architecture.inputs.len(), MAX_PORTS),
+            ("outputs", architecture.outputs.len(), MAX_PORTS),
+        ] {
+            if found > most {
+                return Err(architecture.fault(format!("{found} {what}, expected at most {most}")));
+            }
+        }
         let mut numbers = HashMap::new();
         for (number, input) in architecture.inputs.iter().enumerate() {
             if numbers.insert(input.name.as_str(), number).is_some() {

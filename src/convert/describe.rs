@@ -5,16 +5,19 @@ use crate::graph::{Graph, Node, Op, ValueId};
 use super::{facts::non_negative, lower::is_structural};
 
 /// What a tensor is: the node that computes it, seen through those that only move data, and
-/// whether it can be negative.
-pub(super) fn describe_source(graph: &Graph, value: ValueId) -> String {
-    let producers = graph.producers();
+/// whether it can be negative. `producers` are those of the graph.
+pub(super) fn describe_source(
+    graph: &Graph,
+    producers: &[Option<usize>],
+    value: ValueId,
+) -> String {
     let producer = |value: ValueId| producers[value.index()].map(|index| &graph.nodes[index]);
     let source = source(value, &producer);
     let name = |node: &Node| format!("{} '{}'", node.op.name(), node.name);
     let Some(node) = producer(source) else {
         return format!("the input '{}' of the network", graph.value_name(source));
     };
-    if !non_negative(graph, source) {
+    if !non_negative(graph, producers, source) {
         return format!("the output of {}", name(node));
     }
     // Sums and pools are not negative because what they read is not.
@@ -31,9 +34,9 @@ pub(super) fn describe_source(graph: &Graph, value: ValueId) -> String {
     }
 }
 
-/// Whether an operator computes a tensor, rather than moving an input of the network.
-pub(super) fn is_computed(graph: &Graph, value: ValueId) -> bool {
-    let producers = graph.producers();
+/// Whether an operator computes a tensor, rather than moving an input of the network. `producers` are those
+/// of the graph.
+pub(super) fn is_computed(graph: &Graph, producers: &[Option<usize>], value: ValueId) -> bool {
     let producer = |value: ValueId| producers[value.index()].map(|index| &graph.nodes[index]);
     producer(source(value, &producer)).is_some()
 }
@@ -84,17 +87,18 @@ mod tests {
         let back = graph.push_node("back", perm(), [relu]);
         let pool = graph.push_node("pool_1", Op::GlobalMaxPool, [back]);
         let tanh = graph.push_node("tanh_1", Op::Unary(UnaryOp::Tanh), [back]);
-        assert_eq!(describe_source(&graph, turned), "the input 'x' of the network");
+        let producers = graph.producers();
+        assert_eq!(describe_source(&graph, &producers, turned), "the input 'x' of the network");
         assert_eq!(
-            describe_source(&graph, back),
+            describe_source(&graph, &producers, back),
             "the output of Relu 'relu_1', which is never negative"
         );
         assert_eq!(
-            describe_source(&graph, pool),
+            describe_source(&graph, &producers, pool),
             "the output of GlobalMaxPool 'pool_1', which is never negative behind Relu 'relu_1'"
         );
-        assert_eq!(describe_source(&graph, tanh), "the output of Tanh 'tanh_1'");
-        assert!(!is_computed(&graph, x) && !is_computed(&graph, turned));
-        assert!(is_computed(&graph, back));
+        assert_eq!(describe_source(&graph, &producers, tanh), "the output of Tanh 'tanh_1'");
+        assert!(!is_computed(&graph, &producers, x) && !is_computed(&graph, &producers, turned));
+        assert!(is_computed(&graph, &producers, back));
     }
 }

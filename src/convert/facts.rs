@@ -33,9 +33,9 @@ impl Levels {
 }
 
 /// Whether a tensor has no negative entries whatever the input: activations, pools, sums and
-/// concatenations of activations that cut at zero. A `Sign` of such a tensor is 0 or +1.
-pub(super) fn non_negative(graph: &Graph, value: ValueId) -> bool {
-    let producers = graph.producers();
+/// concatenations of activations that cut at zero. A `Sign` of such a tensor is 0 or +1. `producers` are
+/// those of the graph.
+pub(super) fn non_negative(graph: &Graph, producers: &[Option<usize>], value: ValueId) -> bool {
     let mut pending = vec![value];
     let mut seen = std::collections::HashSet::new();
     while let Some(value) = pending.pop() {

@@ -6,19 +6,37 @@
 
 use crate::{
     graph::{Graph, Op, Tensor, infer_shapes},
-    reference::evaluate_constant_node,
+    reference::{budget::Budget, evaluate_constant_node},
 };
 
 use super::ConvertError;
 
-/// Largest constant that folding may create, in elements; a hostile file could otherwise blow up.
-const LARGEST: usize = 1 << 28;
+/// What folding may take, in elements read and written: in any case this much, which a hostile file could
+/// ask for again and again, and more the larger the constants of the network are.
+const ELEMENTS: u64 = 1 << 25;
+const ELEMENTS_FOR_EACH: u64 = 32;
+
+/// Likewise for the multiplications of convolutions and matrix products.
+const PRODUCTS: u64 = 1 << 31;
+const PRODUCTS_FOR_EACH: u64 = 64;
+
+/// What all folding of a network may take. What goes beyond it stays a node, for which there is then no
+/// step.
+pub(super) fn budget(graph: &Graph) -> Budget {
+    let constants = graph.values.iter().filter_map(|value| value.constant.as_ref());
+    let held: u64 = constants.map(|tensor| tensor.len() as u64).sum();
+    let total = |fixed: u64, each: u64| fixed.saturating_add(held.saturating_mul(each));
+    Budget::new(total(ELEMENTS, ELEMENTS_FOR_EACH), total(PRODUCTS, PRODUCTS_FOR_EACH))
+}
 
 /// Folds constants and returns the shape of every value.
 ///
 /// # Errors
 /// A node whose operands do not fit its operator.
-pub(super) fn fold_constants(graph: &mut Graph) -> Result<Vec<Option<Vec<usize>>>, ConvertError> {
+pub(super) fn fold_constants(
+    graph: &mut Graph,
+    budget: &mut Budget,
+) -> Result<Vec<Option<Vec<usize>>>, ConvertError> {
     let mut shapes: Vec<Option<Vec<usize>>> = vec![None; graph.values.len()];
     for (value, shape) in graph.values.iter().zip(&mut shapes) {
         *shape = value.constant.as_ref().map(|tensor| tensor.shape().to_vec());
@@ -43,14 +61,13 @@ pub(super) fn fold_constants(graph: &mut Graph) -> Result<Vec<Option<Vec<usize>>
             .iter()
             .zip(&constants)
             .all(|(input, constant)| input.is_none() || constant.is_some());
-        let small = results.iter().all(|shape| shape.iter().product::<usize>() <= LARGEST);
         let folded: Option<Vec<Tensor>> = match &node.op {
             Op::Shape { start, end } => known
                 .first()
                 .copied()
                 .flatten()
                 .map(|shape| vec![shape_tensor(shape, *start, *end)]),
-            _ if all_constant && small => {
+            _ if all_constant && budget.take(node, &known, &results) => {
                 Some(evaluate_constant_node(node, &constants).map_err(|e| fail(e.to_string()))?)
             }
             _ => None,
@@ -76,7 +93,7 @@ pub(super) fn fold_constants(graph: &mut Graph) -> Result<Vec<Option<Vec<usize>>
 /// As [`fold_constants`].
 pub(super) fn shapes_of(graph: &Graph) -> Result<Vec<Vec<usize>>, ConvertError> {
     let mut copy = graph.clone();
-    let shapes = fold_constants(&mut copy)?;
+    let shapes = fold_constants(&mut copy, &mut Budget::new(0, 0))?;
     Ok(shapes.into_iter().map(Option::unwrap_or_default).collect())
 }
 
@@ -109,7 +126,8 @@ mod tests {
         let scale = graph.push_node("scale", mean, [magnitudes]);
         let scaled = graph.push_node("scaled", Op::Binary(BinaryOp::Mul), [x, scale]);
         graph.outputs = vec![scaled];
-        fold_constants(&mut graph).unwrap();
+        let mut budget = budget(&graph);
+        fold_constants(&mut graph, &mut budget).unwrap();
         assert_eq!(graph.nodes.len(), 1);
         assert_eq!(graph.constant(scale), Some(&Tensor::scalar(0.1)));
     }

@@ -54,6 +54,7 @@ mod expand;
 mod facts;
 mod fold;
 mod lattice;
+mod limits;
 mod lower;
 mod pads;
 mod pieces;
@@ -104,21 +105,24 @@ pub struct Conversion {
 /// # Errors
 /// [`ConvertError`], naming the nodes that cannot be converted and why.
 pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion, ConvertError> {
+    limits::check(&graph)?;
+    let mut budget = fold::budget(&graph);
     let originals = graph.values.len();
-    let shapes = fold::fold_constants(&mut graph)?;
+    let shapes = fold::fold_constants(&mut graph, &mut budget)?;
     clean::clean(&mut graph, &shapes);
     let ambiguous_signs = signs::canonicalise_signs(&mut graph, &shapes)?;
     blocks::unfold_blocks(&mut graph, &shapes);
     expand::expand_compound_operators(&mut graph, &shapes);
     units::canonicalise_units(&mut graph);
     pads::move_pads_behind_steps(&mut graph);
-    let shapes = fold::fold_constants(&mut graph)?;
+    let shapes = fold::fold_constants(&mut graph, &mut budget)?;
     pads::absorb_zero_pads(&mut graph, &shapes);
     broadcast::repeat_smaller_operands(&mut graph, &shapes);
-    let shapes = fold::fold_constants(&mut graph)?;
+    let shapes = fold::fold_constants(&mut graph, &mut budget)?;
     exchange::exchange_signs(&mut graph, &shapes);
-    let shapes = fold::fold_constants(&mut graph)?;
+    let shapes = fold::fold_constants(&mut graph, &mut budget)?;
     clean::clean(&mut graph, &shapes);
+    limits::check(&graph)?;
     let mut conversion = lower::lower(&graph, options, &ambiguous_signs)?;
     let trace = &mut conversion.trace;
     trace.values.retain(|traced| traced.value.index() < originals);

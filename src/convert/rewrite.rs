@@ -42,14 +42,9 @@ pub(super) fn rewrite_nodes(
     graph.nodes = visited.nodes;
 }
 
-/// Makes every use of a key a use of its value.
+/// Makes every use of a key a use of its value, which is no key itself.
 pub(super) fn replace_uses(graph: &mut Graph, replacements: &HashMap<ValueId, ValueId>) {
-    let resolve = |mut id: ValueId| {
-        while let Some(&next) = replacements.get(&id) {
-            id = next;
-        }
-        id
-    };
+    let resolve = |id: ValueId| replacements.get(&id).copied().unwrap_or(id);
     for node in &mut graph.nodes {
         for input in node.inputs.iter_mut().flatten() {
             *input = resolve(*input);

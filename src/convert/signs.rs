@@ -25,8 +25,8 @@ use super::{
     rewrite::{Visited, replace_uses, rewrite_nodes},
 };
 
-/// Most elements of a value that is written out because it does not depend on the input.
-const LARGEST_CONSTANT: usize = 1 << 22;
+/// Most elements of all values that are written out because they do not depend on the input.
+const LARGEST_CONSTANTS: usize = 1 << 24;
 
 /// Rewrites all spellings; see the module. `shapes` are those of the values. Returns the results of
 /// those that were a bare ONNX `Sign`, whose value at zero is 0 there and +1 here.
@@ -40,14 +40,16 @@ pub(super) fn canonicalise_signs(
     let doubtful = signs_of_non_negative(graph);
     let types = element_types(graph);
     let mut functions = Functions::new(shapes, &types, &doubtful);
+    let mut room = LARGEST_CONSTANTS;
     // Steps, and what scales and shifts one: the layers that read these take care of it.
     let mut scaled_steps = HashSet::new();
     rewrite_nodes(graph, |graph, visited, node| {
         let function = functions.visit(graph, visited, node);
         if let Some(value) = function.and_then(Pieces::one)
             && let Some(shape) = shapes.get(node.output().index()).cloned().flatten()
-            && shape.iter().product::<usize>() <= LARGEST_CONSTANT
+            && let Some(left) = room.checked_sub(shape.iter().product::<usize>())
         {
+            room = left;
             // Nothing of the input is left: two thresholds of which one hides the other.
             let count = shape.iter().product();
             let constant = Tensor::from_f32(shape, vec![value; count]).ok();
@@ -69,17 +71,18 @@ pub(super) fn canonicalise_signs(
     // The inner one of two signs is not read any more, so what it says at zero does not matter.
     drop_dead_nodes(graph);
     let mut ambiguous = HashSet::new();
+    let producers = graph.producers();
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
         if node.op != Op::Unary(UnaryOp::Sign) {
             continue;
         }
         let Some(x) = node.input(0) else { continue };
-        if doubtful.contains(&node.output()) || non_negative(graph, x) {
+        if doubtful.contains(&node.output()) || non_negative(graph, &producers, x) {
             return Err(ConvertError::NonNegativeSign {
                 node: node.name.clone(),
                 input: graph.value_name(x).to_owned(),
-                origin: describe_source(graph, x),
+                origin: describe_source(graph, &producers, x),
             });
         }
         ambiguous.insert(node.output());
@@ -92,8 +95,9 @@ pub(super) fn canonicalise_signs(
 /// The results of every `Sign` of values that are never negative.
 fn signs_of_non_negative(graph: &Graph) -> HashSet<ValueId> {
     let signs = graph.nodes.iter().filter(|node| node.op == Op::Unary(UnaryOp::Sign));
+    let producers = graph.producers();
     signs
-        .filter(|node| node.input(0).is_some_and(|x| non_negative(graph, x)))
+        .filter(|node| node.input(0).is_some_and(|x| non_negative(graph, &producers, x)))
         .map(Node::output)
         .collect()
 }
@@ -219,11 +223,12 @@ const MOST_TERMS: usize = 8;
 /// straight-through estimator leaves in a traced graph. In exact arithmetic, and for ±1 and values of
 /// its size in floats, the sum is that term.
 fn collapse_straight_through(graph: &mut Graph) {
-    let mut replacements = HashMap::new();
+    let mut replacements: HashMap<ValueId, ValueId> = HashMap::new();
+    // Of the sums visited so far.
+    let mut sums: HashMap<ValueId, Vec<Term>> = HashMap::new();
     rewrite_nodes(graph, |graph, visited, node| {
-        let mut terms = Vec::new();
-        collect_terms(graph, visited, node, true, &mut terms)?;
-        let mut left: Vec<(ValueId, bool)> = Vec::new();
+        let terms = terms_of(graph, visited, node, &sums)?;
+        let mut left: Vec<Term> = Vec::new();
         for &(value, positive) in &terms {
             match left.iter().position(|&term| term == (value, !positive)) {
                 Some(opposite) => {
@@ -236,39 +241,43 @@ fn collapse_straight_through(graph: &mut Graph) {
             && terms.len() > 1
             && is_quantised(graph, visited, term)
         {
+            // What was replaced itself is named as what it became.
+            let term = replacements.get(&term).copied().unwrap_or(term);
             replacements.insert(node.output(), term);
         }
+        sums.insert(node.output(), terms);
         None
     });
     replace_uses(graph, &replacements);
 }
 
-/// The terms of a sum with their signs; nothing if it is none or has too many.
-fn collect_terms(
+/// A term of a sum, and whether it is added or subtracted.
+type Term = (ValueId, bool);
+
+/// The terms of a sum, where operands that are sums stand as their terms unless there are too many;
+/// nothing if the node is no sum.
+fn terms_of(
     graph: &Graph,
     visited: &Visited,
     node: &Node,
-    positive: bool,
-    terms: &mut Vec<(ValueId, bool)>,
-) -> Option<()> {
+    sums: &HashMap<ValueId, Vec<Term>>,
+) -> Option<Vec<Term>> {
     let second = match node.op {
-        Op::Binary(BinaryOp::Add) => positive,
-        Op::Binary(BinaryOp::Sub) => !positive,
+        Op::Binary(BinaryOp::Add) => true,
+        Op::Binary(BinaryOp::Sub) => false,
         _ => return None,
     };
-    for (value, positive) in [(node.input(0)?, positive), (node.input(1)?, second)] {
-        let inner = visited.producer(value).filter(|_| !is_quantised(graph, visited, value));
-        let before = terms.len();
-        let expanded = inner.and_then(|node| collect_terms(graph, visited, node, positive, terms));
-        if expanded.is_none() {
-            terms.truncate(before);
-            terms.push((value, positive));
-        }
-        if terms.len() > MOST_TERMS {
-            return None;
+    let mut terms = Vec::new();
+    for (value, positive) in [(node.input(0)?, true), (node.input(1)?, second)] {
+        let others = MOST_TERMS - terms.len();
+        match sums.get(&value).filter(|inner| inner.len() <= others) {
+            Some(inner) if !is_quantised(graph, visited, value) => {
+                terms.extend(inner.iter().map(|&(value, sign)| (value, sign == positive)));
+            }
+            _ => terms.push((value, positive)),
         }
     }
-    Some(())
+    (terms.len() <= MOST_TERMS).then_some(terms)
 }
 
 /// Whether a value comes out of a quantiser, scaled and shifted perhaps.

@@ -16,8 +16,17 @@ pub use op::{
     BinaryOp, ConvAttributes, Op, PoolAttributes, QuantAttributes, ReduceKind, RoundingMode,
     UnaryOp,
 };
-pub use shape::{MAX_ELEMENTS, ShapeError, broadcast_shapes, element_count, infer_shapes};
+pub use shape::{
+    MAX_ELEMENTS, MAX_RANK, ShapeError, broadcast_shapes, element_count, infer_shapes,
+};
 pub use tensor::{Data, DataType, Tensor, TensorError};
+
+/// Most nodes of a network that is imported or converted. Published networks have a few thousand; passes
+/// over a graph may take time that grows faster than its size.
+pub const MAX_NODES: usize = 1 << 14;
+
+/// Most inputs, and most outputs, of a network.
+pub const MAX_PORTS: usize = 1 << 10;
 
 /// Names one value of a [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,6 +12,10 @@ use thiserror::Error;
 /// Largest number of elements that a tensor may have.
 pub const MAX_ELEMENTS: usize = 1 << 31;
 
+/// Most dimensions that a tensor may have. Every value has its shape: without a limit a chain of nodes
+/// behind a tensor of many dimensions would take the square of the file's size.
+pub const MAX_RANK: usize = 32;
+
 /// Why the shape of a result cannot be worked out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -26,8 +30,12 @@ impl ShapeError {
 /// Number of elements of a tensor of the given shape.
 ///
 /// # Errors
-/// If there are more than [`MAX_ELEMENTS`].
+/// If there are more than [`MAX_ELEMENTS`], or more than [`MAX_RANK`] dimensions.
 pub fn element_count(shape: &[usize]) -> Result<usize, ShapeError> {
+    if shape.len() > MAX_RANK {
+        let found = shape.len();
+        return Err(ShapeError(format!("{found} dimensions, expected at most {MAX_RANK}")));
+    }
     shape
         .iter()
         .try_fold(1_usize, |count, &size| count.checked_mul(size))

@@ -21,6 +21,15 @@ const MAX_BUFFER_ELEMENTS: u64 = 1 << 28;
 /// Most elements of all buffers together.
 const MAX_TOTAL_ELEMENTS: u64 = 1 << 32;
 
+/// Most steps of a program: a hundred times those of a large network.
+const MAX_STEPS: usize = 1 << 15;
+
+/// Most buffers of a program.
+const MAX_BUFFERS: usize = 1 << 16;
+
+/// Most inputs, and most outputs, of a program.
+const MAX_PORTS: usize = 1 << 10;
+
 /// Most operations of one epilogue.
 const MAX_EPILOGUE_OPS: usize = 256;
 
@@ -93,9 +102,20 @@ impl Program {
     /// Checks everything that the runtime relies on.
     ///
     /// # Errors
-    /// The first thing that is wrong, in the order tensors, buffers, inputs, steps, outputs,
+    /// The first thing that is wrong, in the order numbers of steps, buffers and ports, tensors, buffers, inputs, steps, outputs,
     /// preprocessing, blocks.
     pub fn validate(&self) -> Result<(), ProgramError> {
+        for (what, found, most) in [
+            ("steps", self.steps.len(), MAX_STEPS),
+            ("buffers", self.buffers.len(), MAX_BUFFERS),
+            ("inputs", self.inputs.len(), MAX_PORTS),
+            ("outputs", self.outputs.len(), MAX_PORTS),
+        ] {
+            if found > most {
+                let what = format!("{found} {what}, expected at most {most}");
+                return Err(ProgramError::Program(what));
+            }
+        }
         let tensors = check_tensors(&self.tensors)?;
         check_buffers(&self.buffers)?;
         let mut flow =

@@ -1,9 +1,9 @@
 //! One value of a graph, where little work leads to it.
 
-use super::{EvaluationError, evaluate_constant_node, evaluate_node};
+use super::{EvaluationError, budget::Budget, evaluate_constant_node, evaluate_node};
 use crate::graph::{Graph, Op, Tensor, ValueId, infer_shapes};
 
-/// Most elements of all results together (half a gigabyte): a hostile graph could otherwise ask for any
+/// Most elements of all results and operands together (half a gigabyte): a hostile graph could otherwise ask for any
 /// amount of memory without a single product.
 const MOST_ELEMENTS: u64 = 1 << 27;
 
@@ -35,7 +35,7 @@ pub fn evaluate_within(
     for (input, tensor) in graph.inputs.iter().zip(inputs) {
         values[input.value.index()] = Some(tensor.clone());
     }
-    let (mut products, mut elements) = (0_u64, 0_u64);
+    let mut budget = Budget::new(MOST_ELEMENTS, most_products);
     for node in &graph.nodes {
         if !node.outputs.iter().any(|output| needed[output.index()]) {
             continue;
@@ -50,10 +50,7 @@ pub fn evaluate_within(
         let shapes: Vec<Option<&[usize]>> =
             operands.iter().map(|operand| operand.map(Tensor::shape)).collect();
         let results = infer_shapes(node, &shapes, &operands)?;
-        let count = results.iter().map(|shape| shape.iter().product::<usize>() as u64).sum();
-        elements = elements.saturating_add(count);
-        products = products.saturating_add(count.saturating_mul(in_one_sum(&node.op, &shapes)));
-        if products > most_products || elements > MOST_ELEMENTS {
+        if !budget.take(node, &shapes, &results) {
             return Ok(None);
         }
         let known = matches!(node.op, Op::Shape { .. })
@@ -70,18 +67,6 @@ pub fn evaluate_within(
     }
     let found = values[wanted.index()].take().or_else(|| graph.constant(wanted).cloned());
     found.map(Some).ok_or_else(|| not_computed(wanted))
-}
-
-/// Multiplications for one element of the result of a convolution or matrix product.
-fn in_one_sum(op: &Op, shapes: &[Option<&[usize]>]) -> u64 {
-    let shape = |index: usize| shapes.get(index).copied().flatten().unwrap_or_default();
-    let count: usize = match op {
-        Op::Conv(_) => shape(1).iter().skip(1).product(),
-        Op::Gemm { trans_a: true, .. } => shape(0).first().copied().unwrap_or(1),
-        Op::Gemm { .. } | Op::MatMul => shape(0).last().copied().unwrap_or(1),
-        _ => 0,
-    };
-    count as u64
 }
 
 #[cfg(test)]

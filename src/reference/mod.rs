@@ -8,6 +8,7 @@
 //! input of the network is the exception: sums over constants are taken in f64 and rounded once.
 
 mod bounded;
+pub(crate) mod budget;
 mod convolution;
 mod elementwise;
 mod interpreter;

@@ -20,6 +20,10 @@ pub(crate) const LINE: usize = 8;
 /// only: placement must not take quadratic time on a hostile file.
 const MANY: usize = 4096;
 
+/// With more blocks than this alive at once nothing is placed into holes any more: looking for them takes
+/// the square of their number.
+const MANY_ALIVE: usize = 8192;
+
 /// With up to this many blocks the best order is improved, in this many rounds.
 const FEW: usize = 512;
 const ROUNDS: usize = 64;
@@ -122,6 +126,11 @@ fn place_in_order(blocks: &[Block], order: &[usize], by_time: bool) -> (Vec<usiz
         if block.size == 0 {
             continue;
         }
+        if placed.len() > MANY_ALIVE {
+            offsets[index] = total;
+            total += block.size;
+            continue;
+        }
         if by_time {
             placed.retain(|&other| blocks[other].last >= block.first);
         }
@@ -207,6 +216,16 @@ mod tests {
         assert_sound(&blocks, &placement);
         assert_eq!(placement.peak, 128);
         assert_eq!(placement.total, 128);
+    }
+
+    #[test]
+    fn very_many_live_blocks_are_stacked() {
+        let blocks: Vec<_> = (0..4 * MANY_ALIVE).map(|i| block(8, i, 4 * MANY_ALIVE)).collect();
+        let placement = place(&blocks).unwrap();
+        assert_eq!(placement.total, placement.peak);
+        let mut offsets = placement.offsets.clone();
+        offsets.sort_unstable();
+        assert!(offsets.windows(2).all(|pair| pair[0] + 8 <= pair[1]));
     }
 
     #[test]

@@ -37,6 +37,10 @@ impl InputLayout {
     }
 }
 
+/// Largest width or height of a picture that becomes an input: a tall picture resampled to very many
+/// columns would otherwise take any amount of memory on the way.
+const MAX_SIDE: u64 = 16384;
+
 /// Why a picture does not become an input.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -58,6 +62,16 @@ pub enum PreprocessError {
         found: [u64; 3],
         /// Width, height and channels of the input.
         expected: [u64; 3],
+    },
+    /// The network takes pictures that are larger than any that are made.
+    #[error(
+        "the network takes pictures of {found:?} (width, height), expected at most {most} a side"
+    )]
+    TooLarge {
+        /// Width and height of the input.
+        found: [u64; 2],
+        /// Largest width or height.
+        most: u64,
     },
 }
 
@@ -83,6 +97,9 @@ pub fn preprocess(
     let expected = [input.width as u64, input.height as u64, input.channels as u64];
     if found != expected {
         return Err(PreprocessError::Size { found, expected });
+    }
+    if found[0].max(found[1]) > MAX_SIDE {
+        return Err(PreprocessError::TooLarge { found: [found[0], found[1]], most: MAX_SIDE });
     }
 
     let luminance;

@@ -94,14 +94,22 @@ impl Demand {
             floats: vec![false; graph.values.len()],
             levels,
         };
-        demand.find_binary_layers(graph, float_layers);
+        let producers = graph.producers();
+        demand.find_binary_layers(graph, &producers, float_layers);
         let few_values = |id: ValueId| codes[id.index()].is_some();
-        demand.not_two_valued.retain(|_, input| !few_values(*input) && is_computed(graph, *input));
+        demand
+            .not_two_valued
+            .retain(|_, input| !few_values(*input) && is_computed(graph, &producers, *input));
         demand.propagate(graph);
         demand
     }
 
-    fn find_binary_layers(&mut self, graph: &Graph, float_layers: &FloatLayers) {
+    fn find_binary_layers(
+        &mut self,
+        graph: &Graph,
+        producers: &[Option<usize>],
+        float_layers: &FloatLayers,
+    ) {
         for (index, node) in graph.nodes.iter().enumerate() {
             let Some(kind) = layer_kind(graph, node) else { continue };
             let Some(weights) = node.input(1).and_then(|id| graph.constant(id)) else { continue };
@@ -132,8 +140,9 @@ impl Demand {
                     self.multi.insert(index, weights);
                 }
                 Ok(weights) => {
-                    let source =
-                        node.input(0).map_or_else(String::new, |id| describe_source(graph, id));
+                    let source = node
+                        .input(0)
+                        .map_or_else(String::new, |id| describe_source(graph, producers, id));
                     let mut reason = format!("the input is not two-valued: it is {source}");
                     if weights.centred() {
                         reason.push_str("; its weights are stored as bits");

@@ -24,8 +24,9 @@ pub(super) type FloatLayers = HashMap<usize, String>;
 pub(super) fn add_readers(graph: &Graph, error: &ConvertError, layers: &mut FloatLayers) -> bool {
     let ConvertError::Unsupported { nodes } = error else { return false };
     let mut found = false;
+    let consumers = graph.consumers();
     for failed in nodes {
-        for layer in readers(graph, failed) {
+        for layer in readers(graph, &consumers, failed) {
             found |= layers.insert(layer, failed.reason.clone()).is_none();
         }
     }
@@ -33,8 +34,7 @@ pub(super) fn add_readers(graph: &Graph, error: &ConvertError, layers: &mut Floa
 }
 
 /// The layers behind a node, with no other layer and no sign between.
-fn readers(graph: &Graph, failed: &UnsupportedNode) -> Vec<usize> {
-    let consumers = graph.consumers();
+fn readers(graph: &Graph, consumers: &[Vec<usize>], failed: &UnsupportedNode) -> Vec<usize> {
     let mut pending: Vec<usize> =
         (0..graph.nodes.len()).filter(|&node| graph.nodes[node].name == failed.node).collect();
     let starts: HashSet<usize> = pending.iter().copied().collect();

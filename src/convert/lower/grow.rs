@@ -232,6 +232,9 @@ impl Lowering<'_> {
         loop {
             let node = self.node(reader.node);
             nodes.push(reader.node);
+            if nodes.len() > LONGEST {
+                return None;
+            }
             let result = node.outputs.first().copied()?;
             if let Op::Step { at_least, .. } = node.op {
                 let wanted =

@@ -85,6 +85,8 @@ struct Lowering<'a> {
     ambiguous_signs: &'a HashSet<ValueId>,
     shapes: Vec<Vec<usize>>,
     consumers: Vec<Vec<(usize, usize)>>,
+    /// For each value whether it is an output of the network.
+    is_output: Vec<bool>,
     demand: Demand,
     floats: Vec<Option<FloatPlace>>,
     segments: Vec<Option<SegmentsPlace>>,
@@ -137,6 +139,8 @@ fn attempt(
             }
         }
     }
+    let mut is_output = vec![false; graph.values.len()];
+    graph.outputs.iter().for_each(|output| is_output[output.index()] = true);
     let shapes = shapes_of(graph)?;
     let demand = Demand::new(graph, &shapes, float_layers);
     // What nobody wants as floats or bits (sums whose terms are planes) is not computed.
@@ -148,6 +152,7 @@ fn attempt(
         ambiguous_signs,
         shapes,
         consumers,
+        is_output,
         demand,
         floats: vec![None; graph.values.len()],
         segments: vec![None; graph.values.len()],
@@ -198,29 +203,33 @@ impl<'a> Lowering<'a> {
 
     /// Readers of a value, seen through transpositions and reshapes that its view can express.
     fn uses(&self, value: ValueId, view: &View) -> Uses {
-        let mut uses = Uses::default();
-        self.collect_uses(value, view, &mut uses);
-        uses
-    }
-
-    fn collect_uses(&self, value: ValueId, view: &View, uses: &mut Uses) {
-        uses.is_output |= self.graph.outputs.contains(&value);
-        for &(node, operand) in &self.consumers[value.index()] {
+        let mut uses = Uses { is_output: self.is_output[value.index()], ..Uses::default() };
+        // Not by recursion: a chain of transpositions may be longer than the stack is deep.
+        let mut open: Vec<(ValueId, View, usize)> = vec![(value, view.clone(), 0)];
+        while let Some((value, view, next)) = open.last_mut() {
+            let Some(&(node, operand)) = self.consumers[value.index()].get(*next) else {
+                open.pop();
+                continue;
+            };
+            *next += 1;
             if self.done[node] {
                 continue;
             }
             match self.through_structural(node, operand, view) {
-                Some(next) => {
+                Some(view) => {
                     let output = self.node(node).output();
                     uses.structural.push(node);
-                    uses.aliases.push((output, next.clone()));
-                    self.collect_uses(output, &next, uses);
+                    uses.aliases.push((output, view.clone()));
+                    uses.is_output |= self.is_output[output.index()];
+                    open.push((output, view, 0));
                 }
                 None => {
-                    uses.readers.push(Use { node, operand, value, view: view.clone() });
+                    let (value, view) = (*value, view.clone());
+                    uses.readers.push(Use { node, operand, value, view });
                 }
             }
         }
+        uses
     }
 
     /// The view behind a structural node, if the view can express it.
@@ -255,38 +264,57 @@ impl<'a> Lowering<'a> {
     /// Records where the bits of a value lie, for it and for everything that only renames them:
     /// views, other levels for the same bits, padding.
     fn place_bits(&mut self, value: ValueId, place: BitsPlace) -> Result<(), ConvertError> {
-        self.bits[value.index()] = Some(place.clone());
-        for (index, operand) in self.consumers[value.index()].clone() {
-            let node = self.node(index);
-            let [output] = node.outputs.as_slice() else { continue };
-            if self.done[index]
-                || operand != 0 && !matches!(node.op, Op::Binary(_))
-                || self.demand.levels[output.index()].is_none()
-                || !self.demand.bits[output.index()]
-            {
-                continue;
-            }
-            let next = if is_structural(&node.op) {
-                let view = self
-                    .through_structural(index, operand, &place.view)
-                    .ok_or_else(|| self.unsupported(index, "bits cannot be regrouped like that"))?;
-                BitsPlace { view, ..place.clone() }
-            } else if matches!(node.op, Op::Pad) {
-                match self.absorbed_padding(index, value, &place) {
-                    Some(padding) => BitsPlace { padding: Some(padding), ..place.clone() },
-                    None => continue,
+        // Not by recursion, as in `uses`.
+        let mut open = vec![(value, place)];
+        while let Some((value, place)) = open.pop() {
+            let first = open.len();
+            for (index, operand) in self.consumers[value.index()].clone() {
+                if let Some(named) = self.bits_behind(index, operand, value, &place)? {
+                    open.push(named);
                 }
-            } else if matches!(node.op, Op::MaxPool(_) | Op::Concat { .. } | Op::Step { .. }) {
-                continue;
-            } else {
-                place.clone()
-            };
-            if !self.demand.floats[output.index()] {
-                self.done[index] = true;
             }
-            self.place_bits(*output, next)?;
+            open[first..].reverse();
+            self.bits[value.index()] = Some(place);
         }
         Ok(())
+    }
+
+    /// The result of a reader that only renames bits, and its place.
+    fn bits_behind(
+        &mut self,
+        index: usize,
+        operand: usize,
+        value: ValueId,
+        place: &BitsPlace,
+    ) -> Result<Option<(ValueId, BitsPlace)>, ConvertError> {
+        let node = self.node(index);
+        let &[output] = node.outputs.as_slice() else { return Ok(None) };
+        if self.done[index]
+            || operand != 0 && !matches!(node.op, Op::Binary(_))
+            || self.demand.levels[output.index()].is_none()
+            || !self.demand.bits[output.index()]
+        {
+            return Ok(None);
+        }
+        let next = if is_structural(&node.op) {
+            let view = self
+                .through_structural(index, operand, &place.view)
+                .ok_or_else(|| self.unsupported(index, "bits cannot be regrouped like that"))?;
+            BitsPlace { view, ..place.clone() }
+        } else if matches!(node.op, Op::Pad) {
+            match self.absorbed_padding(index, value, place) {
+                Some(padding) => BitsPlace { padding: Some(padding), ..place.clone() },
+                None => return Ok(None),
+            }
+        } else if matches!(node.op, Op::MaxPool(_) | Op::Concat { .. } | Op::Step { .. }) {
+            return Ok(None);
+        } else {
+            place.clone()
+        };
+        if !self.demand.floats[output.index()] {
+            self.done[index] = true;
+        }
+        Ok(Some((output, next)))
     }
 
     /// The padding that a `Pad` node adds to bits, if every reader of its result is a binary
@@ -305,7 +333,7 @@ impl<'a> Lowering<'a> {
             self.spatial_padding(index, self.demand.levels[value.index()]?, place)?;
         let mut pending = vec![node.output()];
         while let Some(value) = pending.pop() {
-            if self.graph.outputs.contains(&value) {
+            if self.is_output[value.index()] {
                 return None;
             }
             for &(reader, operand) in &self.consumers[value.index()] {

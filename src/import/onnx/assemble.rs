@@ -8,9 +8,12 @@ use super::order::execution_order;
 use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 use super::{inputs, tensor};
 use crate::graph::shape::shape_range;
-use crate::graph::{DataType, Graph, Node, Op, Tensor, ValueId, infer_shapes, result_type};
-use crate::reference::evaluate_constant_node;
+use crate::graph::{
+    DataType, Graph, MAX_NODES, MAX_PORTS, Node, Op, Tensor, ValueId, infer_shapes, result_type,
+};
+use crate::reference::{budget::Budget, evaluate_constant_node};
 use crate::unsupported::{UnsupportedNode, nearest};
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -20,6 +23,10 @@ const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 7..=26;
 
 /// Values up to this many elements are computed while reading, because shapes may depend on them.
 const MAX_FOLDED: usize = 1024;
+
+/// Elements read and written, and multiplications, that all of that may take: nodes are many.
+const FOLDED_ELEMENTS: u64 = 1 << 24;
+const FOLDED_PRODUCTS: u64 = 1 << 28;
 
 /// The graph under construction.
 pub(super) struct Assembly<'a> {
@@ -40,6 +47,8 @@ pub(super) struct Assembly<'a> {
     folded: Vec<Option<Tensor>>,
     /// Element types by value.
     types: Vec<Option<DataType>>,
+    /// What computing values may still take.
+    budget: Cell<Budget>,
 }
 
 /// Reads the graph of a model.
@@ -49,6 +58,13 @@ pub(super) fn assemble(
     options: &ImportOptions,
 ) -> Result<Graph, ImportError> {
     let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
+    for (what, found, most) in
+        [("nodes", graph.node.len(), MAX_NODES), ("outputs", graph.output.len(), MAX_PORTS)]
+    {
+        if found > most {
+            return Err(ImportError::TooMany { what, found, most });
+        }
+    }
     if let Some(sparse) = graph.sparse_initializer.first() {
         let name = sparse.values.as_ref().and_then(|values| values.name.clone());
         return Err(ImportError::Tensor {
@@ -66,6 +82,7 @@ pub(super) fn assemble(
         shapes: Vec::new(),
         folded: Vec::new(),
         types: Vec::new(),
+        budget: Cell::new(Budget::new(FOLDED_ELEMENTS, FOLDED_PRODUCTS)),
     };
     assembly.add_initializers(graph)?;
     assembly.add_inputs(graph, options)?;
@@ -157,6 +174,10 @@ impl<'a> Assembly<'a> {
             inputs::check_type(input, cast_only.get(name).copied().unwrap_or(true))?;
             let shape = inputs::shape(input, options)?;
             let value = self.graph.add_input(name, shape.clone());
+            let (what, found) = ("inputs", self.graph.inputs.len());
+            if found > MAX_PORTS {
+                return Err(ImportError::TooMany { what, found, most: MAX_PORTS });
+            }
             self.describe(Some(shape), None, Some(DataType::F32));
             self.names.insert(name, value);
         }
@@ -372,6 +393,13 @@ impl<'a> Assembly<'a> {
         if !all_known || !shapes.iter().all(small) {
             return Ok(unknown);
         }
+        let operands: Vec<Option<&[usize]>> =
+            constants.iter().map(|known| known.map(Tensor::shape)).collect();
+        let mut budget = self.budget.get();
+        if !budget.take(node, &operands, shapes) {
+            return Ok(unknown);
+        }
+        self.budget.set(budget);
         let results = evaluate_constant_node(node, constants)
             .map_err(|error| Fault::Import(ImportError::Evaluation(error)))?;
         Ok(results.into_iter().map(Some).collect())

@@ -27,6 +27,16 @@ pub enum ImportError {
     /// The model holds no graph.
     #[error("the model holds no graph")]
     NoGraph,
+    /// The graph is larger than any that is worth reading.
+    #[error("the model has {found} {what}, expected at most {most}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// Their number.
+        found: usize,
+        /// Most that are read.
+        most: usize,
+    },
     /// The operator set is outside of the versions that are known.
     #[error("operator set {found}, expected {oldest} to {newest}")]
     OperatorSet {

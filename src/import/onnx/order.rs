@@ -50,8 +50,8 @@ pub(super) fn execution_order(nodes: &[NodeProto]) -> Result<Vec<usize>, ImportE
     }
 }
 
-/// A node on a cycle that `start` waits for: going back from one stuck node to another, as often as
-/// there are nodes, must end on it.
+/// A node on a cycle that `start` waits for: going back from one stuck node to another ends where it has
+/// been before.
 fn on_cycle(
     start: usize,
     nodes: &[NodeProto],
@@ -59,7 +59,8 @@ fn on_cycle(
     waits_for: &[usize],
 ) -> usize {
     let mut index = start;
-    for _ in 0..nodes.len() {
+    let mut seen = vec![false; nodes.len()];
+    while !std::mem::replace(&mut seen[index], true) {
         let before = nodes[index].input.iter().filter_map(|name| producers.get(name.as_str()));
         if let Some(&stuck) = before.into_iter().find(|&&producer| waits_for[producer] > 0) {
             index = stuck;

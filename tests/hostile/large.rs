@@ -1,0 +1,117 @@
+//! Small files that ask for a lot of memory or work.
+
+use crate::onnx::{File, ints};
+use bnn::{
+    convert::{ConvertOptions, convert},
+    import::onnx::{ImportOptions, from_bytes},
+};
+use std::time::{Duration, Instant};
+
+/// Why a file is refused, soon and before it has taken much memory.
+fn refusal(file: File) -> String {
+    let start = Instant::now();
+    let bytes = file.bytes();
+    assert!(bytes.len() < 1 << 20, "{} bytes are no small file", bytes.len());
+    let error = match from_bytes(&bytes, None, &ImportOptions::default()) {
+        Err(error) => error.to_string(),
+        Ok(graph) => match convert(graph, &ConvertOptions::default()) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("the file is accepted"),
+        },
+    };
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?} for: {error}", start.elapsed());
+    error
+}
+
+/// `y = x + last`, as the end of a file that computes `last` from constants.
+fn added(mut file: File, last: &str) -> File {
+    file.node("ReduceMean", &[last], "mean", vec![]);
+    file.node("Add", &["x", "mean"], "y", vec![]);
+    file.output("y");
+    file
+}
+
+#[test]
+fn constants_of_many_gigabytes() {
+    let mut file = File::new(&[1, 2]);
+    file.integers("shape", &[1 << 15, 1 << 15]);
+    file.node("ConstantOfShape", &["shape"], "large", vec![]);
+    refusal(added(file, "large"));
+
+    let mut file = File::new(&[1, 2]);
+    file.integers("shape", &[1 << 31, 1 << 31]);
+    file.node("ConstantOfShape", &["shape"], "large", vec![]);
+    let error = refusal(added(file, "large"));
+    assert!(error.contains("more than 2147483648 elements"), "{error}");
+}
+
+/// A thousand constants of which each is small enough.
+#[test]
+fn many_large_constants() {
+    let mut file = File::new(&[1, 2]);
+    file.floats("one", &[1, 1], &[1.0]);
+    let mut names = Vec::new();
+    for index in 0..1000 {
+        let (shape, name) = (format!("shape{index}"), format!("large{index}"));
+        file.integers(&shape, &[1 << 12, (1 << 12) + index]);
+        file.node("Expand", &["one", &shape], &name, vec![]);
+        let mean = format!("mean{index}");
+        file.node("ReduceMean", &[&name], &mean, vec![]);
+        names.push(mean);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    file.node("Sum", &names, "sum", vec![]);
+    refusal(added(file, "sum"));
+}
+
+#[test]
+fn tiles_of_tiles() {
+    let mut file = File::new(&[1, 2]);
+    file.floats("one", &[1, 1], &[1.0]);
+    file.integers("repeats", &[2, 2]);
+    let last = file.chain("Tile", "one", &["repeats"], 15, &[]);
+    refusal(added(file, &last));
+}
+
+#[test]
+fn pads_of_constants() {
+    let mut file = File::new(&[1, 2]);
+    file.floats("one", &[1, 1], &[1.0]);
+    file.integers("pads", &[0, 0, 30_000, 30_000]);
+    file.node("Pad", &["one", "pads"], "large", vec![]);
+    refusal(added(file, "large"));
+}
+
+/// Products of matrices that are made, not stored: minutes of work for a few bytes.
+#[test]
+fn products_of_large_matrices() {
+    let mut file = File::new(&[1, 2]);
+    file.floats("one", &[1, 1], &[1.0]);
+    file.integers("shape", &[2048, 2048]);
+    file.node("Expand", &["one", "shape"], "large", vec![]);
+    let last = file.chain("MatMul", "large", &["large"], 100, &[]);
+    refusal(added(file, &last));
+}
+
+/// Maps as large as an address: nothing of that size is made to find out.
+#[test]
+fn inputs_as_large_as_memory() {
+    for size in [1 << 31, 1 << 40, i64::MAX] {
+        let mut file = File::new(&[1, 3, size, size]);
+        file.node("Relu", &["x"], "y", vec![]);
+        file.output("y");
+        refusal(file);
+    }
+}
+
+/// Weights that many layers share count for each of them.
+#[test]
+fn shared_weights() {
+    let mut file = File::new(&[1, 400, 1, 1]);
+    let weights: Vec<f32> = (0..400 * 400).map(|index| (index % 7) as f32 - 3.0).collect();
+    file.floats("w", &[400, 400, 1, 1], &weights);
+    let last = file.chain("Conv", "x", &["w"], 1000, &[ints("strides", &[1, 1])]);
+    file.output(&last);
+    let error = refusal(file);
+    assert!(error.contains("elements of constants, each counted"), "{error}");
+}
