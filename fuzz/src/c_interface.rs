@@ -201,10 +201,8 @@ impl Caller<'_> {
         let status = unsafe { bnn_model_from_memory(data, bytes.len(), place) };
         assert_eq!(status == bnn_status::Ok, !self.models[slot].is_null());
         // SAFETY: null is allowed, as an error.
-        assert_eq!(
-            unsafe { bnn_model_from_memory(data, bytes.len(), ptr::null_mut()) },
-            bnn_status::InvalidArgument
-        );
+        let status = unsafe { bnn_model_from_memory(data, bytes.len(), ptr::null_mut()) };
+        assert_eq!(status, bnn_status::InvalidArgument);
         status
     }
 

@@ -18,6 +18,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Output,
+    sync::LazyLock,
 };
 use tempfile::TempDir;
 
@@ -154,12 +155,43 @@ fn tool(name: &str) -> Command {
     command
 }
 
-/// The program of the given name, as it was built for the tests.
+/// The program of the given name, as it was built for the tests; where cargo runs them in an emulator, a
+/// script that does the same for the program.
 pub fn path_of(name: &str) -> &'static Path {
-    Path::new(match name {
-        "bnn-convert" => env!("CARGO_BIN_EXE_bnn-convert"),
-        _ => env!("CARGO_BIN_EXE_bnn-run"),
+    static PATHS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
+        [env!("CARGO_BIN_EXE_bnn-convert"), env!("CARGO_BIN_EXE_bnn-run")].map(|program| {
+            match runner() {
+                Some(runner) => script(&runner, Path::new(program)),
+                None => program.into(),
+            }
+        })
+    });
+    &PATHS[usize::from(name == "bnn-run")]
+}
+
+/// The program that cargo runs programs of this architecture with, if it was given one.
+fn runner() -> Option<String> {
+    let start = format!("CARGO_TARGET_{}_", std::env::consts::ARCH.to_uppercase());
+    std::env::vars().find_map(|(name, value)| {
+        (name.starts_with(&start) && name.ends_with("_RUNNER")).then_some(value)
     })
+}
+
+#[cfg(unix)]
+fn script(runner: &str, program: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let name = program.file_name().unwrap().to_str().unwrap();
+    let path =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let text = format!("#!/bin/sh\nexec {runner} '{}' \"$@\"\n", program.display());
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[cfg(not(unix))]
+fn script(_: &str, _: &Path) -> PathBuf {
+    unimplemented!("programs cannot be run in an emulator here")
 }
 
 pub fn stdout(output: &Output) -> &str {
