@@ -262,9 +262,11 @@ mod tests {
     #[test]
     fn buffers_that_touch_are_fine_and_those_that_overlap_are_not() {
         assert!(check_overlap(&[8..16, 0..8], &[16..24, 16..24]).is_ok());
-        for (written, read) in
-            [([8..16, 20..24], [15..17]), ([8..16, 20..24], [0..9]), ([0..8, 4..5], [9..9])]
-        {
+        for (written, read) in [
+            ([8..16, 20..24], [15..17, 0..0]),
+            ([8..16, 20..24], [0..9, 30..31]),
+            ([0..8, 4..5], [9..10, 11..12]),
+        ] {
             let failure = check_overlap(&written, &read).unwrap_err();
             assert_eq!(failure.status, bnn_status::InvalidArgument);
         }
