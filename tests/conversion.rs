@@ -262,6 +262,28 @@ fn cases(default: u32) -> u32 {
     given.and_then(|cases| cases.parse().ok()).unwrap_or(default)
 }
 
+/// An output that is another one in another shape is written beside it.
+#[test]
+fn outputs_may_be_views_of_one_map() {
+    let mut network = Network::new(3);
+    let x = network.graph.add_input("x", vec![1, 2, 2, 2]);
+    let y = network.unary(UnaryOp::Relu, x);
+    let flat = network.op(Op::Flatten { axis: 1 }, &[y]);
+    let turned = network.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[y]);
+    network.graph.outputs = vec![y, flat, turned];
+    let conversion = convert(network.graph, &ConvertOptions::default()).unwrap();
+    let model = Model::from_program(conversion.program).unwrap();
+    let shapes: Vec<&[usize]> = model.outputs().iter().map(|port| &port.shape[..]).collect();
+    assert_eq!(shapes, [&[2, 2, 2][..], &[8], &[2, 2, 2]]);
+    let mut session = model.session(&SessionOptions::default()).unwrap();
+    let mut outputs = [[0.0; 8]; 3];
+    let [a, b, c] = &mut outputs;
+    let input = [1.0, -2.0, 3.0, 4.0, 5.0, 6.0, -7.0, 8.0];
+    session.run_into(&[&input], &mut [a, b, c]).unwrap();
+    let plain = [1.0, 0.0, 3.0, 4.0, 5.0, 6.0, 0.0, 8.0];
+    assert_eq!(outputs, [plain, plain, [1.0, 5.0, 0.0, 6.0, 3.0, 0.0, 4.0, 8.0]]);
+}
+
 proptest! {
     // The same cases every time, so that a change is judged by what it changed; other ones where their
     // number is given.

@@ -178,6 +178,20 @@ fn large_pictures_are_refused_before_they_are_decoded() {
     assert!(matches!(error, ImageError::Decode { .. }), "gray fits, but has no pixels: {error}");
 }
 
+/// A length that nothing stands behind is not believed, and what is broken about EXIF data does not matter.
+#[test]
+fn metadata_of_webp_may_lie_about_its_length() {
+    let whole = with_orientation(ImageFormat::WebP, 6);
+    let at = whole.windows(4).position(|name| name == b"EXIF").expect("EXIF data") + 4;
+    let turned = decode(&whole).expect("a picture");
+    for length in [u32::MAX - 1, 1 << 31, whole.len() as u32] {
+        let mut lying = whole.clone();
+        lying[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        let plain = decode(&lying).expect("a picture all the same");
+        assert_eq!((plain.width(), plain.height()), (turned.height(), turned.width()));
+    }
+}
+
 #[test]
 fn truncated_pictures_never_panic() {
     let rgb = DynamicImage::ImageRgb8(picture());

@@ -1,5 +1,6 @@
 //! Why a network cannot be converted.
 
+use crate::program::ProgramError;
 use crate::unsupported::{UnsupportedNode, list};
 use thiserror::Error;
 
@@ -40,6 +41,10 @@ pub enum ConvertError {
         /// The first warning.
         warning: String,
     },
+    /// What became of the network is no program that can run: a constant is not finite, a map too long, two
+    /// outputs are one.
+    #[error("the network does not make a program: {0}")]
+    Program(#[from] ProgramError),
     /// The network is larger than the engine's limits.
     #[error("the network is too large: {0}")]
     TooLarge(String),

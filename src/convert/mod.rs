@@ -124,6 +124,8 @@ pub fn convert(mut graph: Graph, options: &ConvertOptions) -> Result<Conversion,
     clean::clean(&mut graph, &shapes);
     limits::check(&graph)?;
     let mut conversion = lower::lower(&graph, options, &ambiguous_signs)?;
+    // What the graph says may be beyond what a program can: nobody gets one that cannot be written.
+    conversion.program.validate()?;
     let trace = &mut conversion.trace;
     trace.values.retain(|traced| traced.value.index() < originals);
     trace.not_two_valued.retain(|(_, value)| value.index() < originals);

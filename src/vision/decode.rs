@@ -53,10 +53,14 @@ pub fn decode(bytes: &[u8]) -> Result<Image, ImageError> {
         });
     }
     // Broken EXIF data is no reason to refuse the picture.
-    let orientation = decoder.orientation();
+    let orientation = if format != ImageFormat::WebP || webp_chunks_fit(bytes) {
+        decoder.orientation().ok()
+    } else {
+        None
+    };
     let mut picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
     picture = DynamicImage::ImageRgb8(to_rgb(picture));
-    if let Ok(orientation) = orientation {
+    if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);
     }
     let picture = picture.into_rgb8();
@@ -72,6 +76,22 @@ pub fn decode_file(path: impl AsRef<Path>) -> Result<Image, ImageError> {
     let name = || path.display().to_string();
     let bytes = fs::read(path).map_err(|source| ImageError::Io { path: name(), source })?;
     decode(&bytes).map_err(|error| ImageError::File { path: name(), source: Box::new(error) })
+}
+
+/// Whether all chunks of a WebP file end within it. The decoder believes the length of metadata, and takes
+/// that much memory before it looks whether they are there.
+fn webp_chunks_fit(file: &[u8]) -> bool {
+    let mut chunks = file.get(12..).unwrap_or_default();
+    // The padding of a chunk of odd length may be missing at the end.
+    while let Some((header, rest)) = chunks.split_at_checked(8) {
+        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+        let length = length as usize;
+        if length > rest.len() {
+            return false;
+        }
+        chunks = rest.get(length.next_multiple_of(2)..).unwrap_or_default();
+    }
+    true
 }
 
 fn format_name(format: ImageFormat) -> Option<&'static str> {

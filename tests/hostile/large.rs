@@ -1,5 +1,6 @@
 //! Small files that ask for a lot of memory or work.
 
+use crate::memory::largest_request;
 use crate::onnx::{File, ints};
 use bnn::{
     convert::{ConvertOptions, convert},
@@ -12,13 +13,15 @@ fn refusal(file: File) -> String {
     let start = Instant::now();
     let bytes = file.bytes();
     assert!(bytes.len() < 1 << 20, "{} bytes are no small file", bytes.len());
-    let error = match from_bytes(&bytes, None, &ImportOptions::default()) {
-        Err(error) => error.to_string(),
-        Ok(graph) => match convert(graph, &ConvertOptions::default()) {
+    let (error, largest) =
+        largest_request(|| match from_bytes(&bytes, None, &ImportOptions::default()) {
             Err(error) => error.to_string(),
-            Ok(_) => panic!("the file is accepted"),
-        },
-    };
+            Ok(graph) => match convert(graph, &ConvertOptions::default()) {
+                Err(error) => error.to_string(),
+                Ok(_) => panic!("the file is accepted"),
+            },
+        });
+    assert!(largest <= 256 << 20, "{largest} bytes at once for: {error}");
     assert!(start.elapsed() < Duration::from_secs(60), "{:?} for: {error}", start.elapsed());
     error
 }
@@ -114,4 +117,42 @@ fn shared_weights() {
     file.output(&last);
     let error = refusal(file);
     assert!(error.contains("elements of constants, each counted"), "{error}");
+}
+
+/// A picture of a few bytes that says it has metadata of four gigabytes.
+#[test]
+fn metadata_of_pictures() {
+    let mut file = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0\0\0\0\0\0\0".to_vec();
+    file.extend(b"VP8L\x0d\0\0\0\x2f\0\0\0\x10\x07\x10\x11\x11\x88\x88\xfe\x07\0\0");
+    file.extend(b"EXIF\xf0\xff\xff\xffEXIF");
+    file[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+    let (_, largest) = largest_request(|| bnn::vision::decode(&file));
+    assert!(largest < 1 << 20, "{largest} bytes at once");
+}
+
+/// What a graph may say and a program may not is told by the conversion.
+#[test]
+fn networks_that_make_no_program() {
+    let mut twice = File::new(&[1, 2]);
+    twice.node("Relu", &["x"], "y", vec![]);
+    twice.output("y");
+    twice.output("y");
+    let error = refusal(twice);
+    assert!(error.contains("output 'y': the name is taken by another one"), "{error}");
+
+    let mut endless = File::new(&[1, 2, 3, 3]);
+    endless.floats("factor", &[1], &[f32::INFINITY]);
+    endless.node("Mul", &["x", "factor"], "y", vec![]);
+    endless.output("y");
+    assert!(refusal(endless).contains("infinity or NaN"));
+
+    let mut long = File::new(&[1, 1 << 26]);
+    long.node("Relu", &["x"], "y", vec![]);
+    long.output("y");
+    assert!(refusal(long).contains("expected extents of 1 to 16777216"));
+
+    let mut flat = File::new(&[4]);
+    flat.node("Relu", &["x"], "y", vec![]);
+    flat.output("y");
+    assert!(refusal(flat).contains("does not have the 4 elements"));
 }

@@ -3,4 +3,5 @@
 
 mod large;
 mod long;
+mod memory;
 mod onnx;

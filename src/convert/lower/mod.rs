@@ -506,11 +506,19 @@ impl<'a> Lowering<'a> {
 
     /// Gives every output of the network a buffer in the order of the original graph.
     fn place_outputs(&mut self) -> Result<(), ConvertError> {
-        for &output in &self.graph.outputs {
-            let name = self.graph.value_name(output).to_owned();
+        let graph = self.graph;
+        for &output in &graph.outputs {
+            self.join_segments(output, graph.value_name(output));
+        }
+        // Maps that are an output under several views: none of these may read another.
+        let mut seen = HashSet::new();
+        let places = graph.outputs.iter().filter_map(|output| self.floats[output.index()].as_ref());
+        let shared: HashSet<BufferId> =
+            places.map(|place| place.buffer).filter(|&buffer| !seen.insert(buffer)).collect();
+        for &output in &graph.outputs {
+            let name = graph.value_name(output).to_owned();
             let shape = self.shape(output).to_vec();
             let elements: usize = shape.iter().product();
-            self.join_segments(output, &name);
             let Some(place) = self.floats[output.index()].clone() else {
                 return Err(ConvertError::Node {
                     node: name,
@@ -521,7 +529,7 @@ impl<'a> Lowering<'a> {
             let program = &self.builder.program;
             let in_place = place.view.is_row_major()
                 && !taken(&program.inputs)
-                && !taken(&program.outputs)
+                && !shared.contains(&place.buffer)
                 && !program.steps.iter().any(|step| movement::reads(&step.kind, place.buffer));
             let buffer = if in_place {
                 place.buffer
