@@ -544,6 +544,23 @@ fn a_flag_tells_that_there_are_integers() {
 }
 
 #[test]
+fn deep_nesting_is_an_error_where_it_is_read() {
+    let file = write(&tiny()).unwrap();
+    let levels = 100_000;
+    for (open, close) in [("[", "]"), ("{\"x\":", "}")] {
+        let nested = format!("{}0{}", open.repeat(levels), close.repeat(levels));
+        refusal(&with_json(&file, nested.as_bytes()));
+        refusal(&with_json(&file, open.repeat(levels).as_bytes()));
+        let json = String::from_utf8(json_of(&file)).unwrap();
+        // What is skipped as unknown is not read.
+        let unknown = json.replacen('{', &format!("{{\"more\":{nested},"), 1);
+        assert_eq!(read(&with_json(&file, unknown.as_bytes())).unwrap(), tiny());
+        let known = json.replacen("\"program\":", &format!("\"program\":{nested},\"again\":"), 1);
+        refusal(&with_json(&file, known.as_bytes()));
+    }
+}
+
+#[test]
 fn a_header_that_swells_is_abandoned() {
     let huge = zlib(&vec![b' '; 64 << 20]);
     assert!(huge.len() < 1 << 20);

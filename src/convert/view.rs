@@ -7,6 +7,9 @@
 //! where a consumer cannot read the map under its view.
 
 /// A logical tensor (batch of one) over a physical row-major map.
+/// Most channels that a shorter constant is written out for.
+const MOST_CHANNELS: usize = 1 << 16;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
     /// Extents of the physical map, outermost first, none of them 1.
@@ -298,6 +301,12 @@ impl View {
         if along[..first_channel].iter().any(|&step| step != 0) {
             return None;
         }
+        // Only a constant that is broadcast along a part of the channels becomes longer, and a map may have
+        // any number of them.
+        let channels = self.extents[first_channel..].iter().product::<usize>();
+        if channels > MOST_CHANNELS.max(values.len()) {
+            return None;
+        }
         let mut offsets = vec![0];
         for (&extent, &step) in self.extents.iter().zip(&along).skip(first_channel) {
             offsets = offsets
@@ -386,6 +395,15 @@ mod tests {
         assert_eq!(View::row_major(&[1, 4, 9]).reshaped(&[1, 6, 6]), None);
         assert_eq!(View::row_major(&[1, 4, 9]).reshaped(&[1, 35]), None);
         assert!(View::row_major(&[1, 4, 9]).reshaped(&[1, 2, 2, 3, 3]).is_some());
+    }
+
+    #[test]
+    fn short_constants_are_not_written_out_for_very_many_channels() {
+        for (width, fits) in [(1 << 15, true), (1 << 16, false), (1 << 26, false)] {
+            let view = View::vector(2 * width).reshaped(&[1, 2, width]).unwrap();
+            let found = view.per_channel([1, 1, 2 * width], &[2, 1], &[1.0, 2.0]);
+            assert_eq!(found.is_some(), fits, "{width}");
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use crate::memory::largest_request;
 use crate::onnx::{File, ints};
 use bnn::{
+    architecture::Architecture,
     convert::{ConvertOptions, convert},
     import::onnx::{ImportOptions, from_bytes},
+    import::safetensors::WeightsFile,
 };
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ fn refusal(file: File) -> String {
             },
         });
     assert!(largest <= 256 << 20, "{largest} bytes at once for: {error}");
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?} for: {error}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?} for: {error}", start.elapsed());
     error
 }
 
@@ -155,4 +157,27 @@ fn networks_that_make_no_program() {
     flat.node("Relu", &["x"], "y", vec![]);
     flat.output("y");
     assert!(refusal(flat).contains("does not have the 4 elements"));
+}
+
+/// Text nested a hundred thousand levels deep ends in an error, not at the end of the stack.
+#[test]
+fn deep_nesting() {
+    let deep = "[".repeat(100_000);
+    let object = r#"{"x":"#.repeat(100_000);
+    for inner in [deep.as_str(), object.as_str()] {
+        for text in [
+            inner.to_owned(),
+            format!(r#"{{"bnn_graph":1,"name":"n","inputs":[],"outputs":[],"layers":[{inner}"#),
+            format!(
+                r#"{{"bnn_graph":1,"name":"n","inputs":[],"outputs":[],"layers":[{}1{}]}}"#,
+                &inner[..inner.len().min(100_000)],
+                "]".repeat(100_000)
+            ),
+        ] {
+            assert!(Architecture::from_json(&text).is_err());
+        }
+        let mut file = (inner.len() as u64).to_le_bytes().to_vec();
+        file.extend(inner.as_bytes());
+        assert!(WeightsFile::parse(&file).is_err());
+    }
 }
