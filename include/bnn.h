@@ -233,11 +233,8 @@ bnn_status bnn_model_picture(const bnn_model *model,
 typedef struct bnn_session bnn_session;
 
 /**
- * How a session is to run. Fill it with zeros, set `size`, then what you want to be different:
- *
- *     bnn_session_options options = {0};
- *     options.size = sizeof options;
- *     options.threads = 4;
+ * How a session is to run. Fill it with zeros (`bnn_session_options options = {0};`), set `size`
+ * (`options.size = sizeof options;`), then what you want to be different (`options.threads = 4;`).
  */
 typedef struct {
     /**

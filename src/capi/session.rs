@@ -61,11 +61,8 @@ impl bnn_session {
     }
 }
 
-/// How a session is to run. Fill it with zeros, set `size`, then what you want to be different:
-///
-///     bnn_session_options options = {0};
-///     options.size = sizeof options;
-///     options.threads = 4;
+/// How a session is to run. Fill it with zeros (`bnn_session_options options = {0};`), set `size`
+/// (`options.size = sizeof options;`), then what you want to be different (`options.threads = 4;`).
 #[repr(C)]
 pub struct bnn_session_options {
     /// sizeof(bnn_session_options): it tells which version of the struct the caller knows. Later versions
