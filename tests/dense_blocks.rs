@@ -226,7 +226,7 @@ fn units_compare_what_was_never_concatenated() {
             [(64, 64), (13, 22), (64, 48), (7, 5)].into_iter().enumerate()
         {
             let mut n = Network::new(seed as u64 + 1);
-            let x = n.graph.add_input("x", vec![1, 3, 4, 7]);
+            let x = n.graph.add_input("x", vec![1, 3, 6, 9]);
             let x = n.float_conv(x, 3, first, 3);
             let (x, channels) = n.dense_block(x, first, growth, 4, pad);
             let x = n.transition(x, channels, 10);

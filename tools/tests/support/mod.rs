@@ -159,39 +159,34 @@ fn tool(name: &str) -> Command {
 /// script that does the same for the program.
 pub fn path_of(name: &str) -> &'static Path {
     static PATHS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
-        [env!("CARGO_BIN_EXE_bnn-convert"), env!("CARGO_BIN_EXE_bnn-run")].map(|program| {
-            match runner() {
-                Some(runner) => script(&runner, Path::new(program)),
-                None => program.into(),
-            }
-        })
+        [env!("CARGO_BIN_EXE_bnn-convert"), env!("CARGO_BIN_EXE_bnn-run")]
+            .map(|program| emulated(Path::new(program)).unwrap_or_else(|| program.into()))
     });
     &PATHS[usize::from(name == "bnn-run")]
 }
 
-/// The program that cargo runs programs of this architecture with, if it was given one.
-fn runner() -> Option<String> {
-    let start = format!("CARGO_TARGET_{}_", std::env::consts::ARCH.to_uppercase());
-    std::env::vars().find_map(|(name, value)| {
-        (name.starts_with(&start) && name.ends_with("_RUNNER")).then_some(value)
-    })
-}
-
+/// A script that runs a program with what cargo runs programs of this architecture with, if it was given
+/// such an emulator.
 #[cfg(unix)]
-fn script(runner: &str, program: &Path) -> PathBuf {
+fn emulated(program: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
+    let start = format!("CARGO_TARGET_{}_", std::env::consts::ARCH.to_uppercase());
+    let emulator = std::env::vars().find_map(|(name, value)| {
+        (name.starts_with(&start) && name.ends_with("_RUNNER")).then_some(value)
+    })?;
     let name = program.file_name().unwrap().to_str().unwrap();
     let path =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-    let text = format!("#!/bin/sh\nexec {runner} '{}' \"$@\"\n", program.display());
+    let text = format!("#!/bin/sh\nexec {emulator} '{}' \"$@\"\n", program.display());
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
+    Some(path)
 }
 
+/// Emulators of one processor on another are for Unix.
 #[cfg(not(unix))]
-fn script(_: &str, _: &Path) -> PathBuf {
-    unimplemented!("programs cannot be run in an emulator here")
+fn emulated(_: &Path) -> Option<PathBuf> {
+    None
 }
 
 pub fn stdout(output: &Output) -> &str {
