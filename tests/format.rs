@@ -1,5 +1,6 @@
 //! The `.bnn` file: round trips, damage of every kind, versions, limits, compactness.
 
+mod answer;
 mod sample;
 
 use std::io::Write as _;
@@ -256,14 +257,7 @@ fn every_damage_to_a_released_file_is_seen() {
     let answer = |file: &[u8]| -> Option<Vec<Vec<f32>>> {
         let model = bnn::Model::from_bytes(file).ok()?;
         let mut session = model.session(&bnn::SessionOptions::default()).ok()?;
-        let inputs: Vec<Vec<f32>> =
-            model.inputs().iter().map(|port| vec![0.5; port.elements()]).collect();
-        let mut outputs: Vec<Vec<f32>> =
-            model.outputs().iter().map(|port| vec![0.0; port.elements()]).collect();
-        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let mut places: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-        session.run_into(&inputs, &mut places).expect("a session runs");
-        Some(outputs)
+        Some(answer::answer(&model, &mut session))
     };
     for name in ["format-1.0-integers", "format-2.0-integers"] {
         let path = format!("{}/tests/data/{name}.bnn", env!("CARGO_MANIFEST_DIR"));

@@ -62,15 +62,9 @@ fn answer(what: &str, program: &Program) -> Vec<Vec<f32>> {
     let bytes = soon(&format!("{what}: write"), || write(program)).unwrap();
     let program = soon(&format!("{what}: read"), || read(&bytes)).unwrap();
     let model = Model::from_program(program).unwrap();
-    let session = soon(&format!("{what}: session"), || model.session(&SessionOptions::default()));
-    let inputs: Vec<Vec<f32>> =
-        model.inputs().iter().map(|port| vec![0.5; port.elements()]).collect();
-    let mut outputs: Vec<Vec<f32>> =
-        model.outputs().iter().map(|port| vec![0.0; port.elements()]).collect();
-    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut places: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-    soon(&format!("{what}: run"), || session.unwrap().run_into(&inputs, &mut places)).unwrap();
-    outputs
+    let mut session =
+        soon(&format!("{what}: session"), || model.session(&SessionOptions::default())).unwrap();
+    soon(&format!("{what}: run"), || crate::answer::answer(&model, &mut session))
 }
 
 #[test]
