@@ -7,6 +7,7 @@ use super::{
     profile_chart,
 };
 use crate::{
+    annotate,
     engine::{self, EngineArguments, Loaded, ModelArguments},
     exit::{self, Failure, Result, Status},
     images::{self, Source},
@@ -15,9 +16,15 @@ use crate::{
     progress::Progress,
     terminal::{self, Style, printable},
 };
-use bnn::{Session, runtime::Profile, vision};
+use bnn::{
+    Session,
+    runtime::Profile,
+    vision::{self, Image},
+};
+use image::RgbImage;
 use serde::Serialize;
 use std::{
+    borrow::Cow,
     io::{IsTerminal, stdout},
     path::PathBuf,
     time::Instant,
@@ -47,6 +54,9 @@ pub(super) struct Arguments {
     /// Draw the time that each layer takes, as an SVG or PNG by the name's ending
     #[arg(long, value_name = "FILE")]
     profile_chart: Option<PathBuf>,
+    /// Draw the answer beside the image, as a PNG; for several images, name a folder
+    #[arg(long, value_name = "OUT.png")]
+    annotate: Option<PathBuf>,
 }
 
 /// A whole number from 1 on.
@@ -63,6 +73,9 @@ struct Answer<'a> {
     milliseconds: Milliseconds,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<LayerTime>>,
+    /// The file with the answer drawn beside the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotated: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,24 +98,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.profile_chart {
         profile_chart::check(path)?;
     }
+    let mut target = arguments.annotate.as_deref().map(annotate::Target::new).transpose()?;
+    let mut broken = false;
+    let sources = images::gather(&arguments.images, |failure| {
+        broken = true;
+        tell(&failure);
+    })?;
+    if let Some(target) = &mut target {
+        target.expect(&sources)?;
+    }
     let loaded = arguments.model.open()?;
     let input = PictureInput::new(&loaded.name, &loaded.model)?;
     let session =
         loaded.model.session(&options).map_err(|error| engine::failure(&loaded.name, error))?;
     let mut classifier = Classifier::new(&loaded, session, input, arguments)?;
 
-    let mut broken = false;
-    let sources = images::gather(&arguments.images, |failure| {
-        broken = true;
-        tell(&failure);
-    })?;
     let style = Style::of_standard_output();
     let mut output = Output::new();
     // Where the answers go to a terminal they show the progress themselves.
     let mut progress = (!stdout().is_terminal()).then(|| Progress::new(sources.len(), "images"));
     for (index, source) in sources.iter().enumerate() {
         let name = source.name();
-        match classifier.classify(source, &name) {
+        let answer = match classifier.classify(source, &name) {
+            Ok((mut answer, image)) => {
+                if let Some(target) = &target {
+                    let file = target.save(index, &answer.drawn(&image))?;
+                    answer.annotated = Some(file.display().to_string());
+                }
+                Ok(answer)
+            }
+            Err(failure) => Err(failure),
+        };
+        match answer {
             Ok(answer) if arguments.json => output.json(&answer)?,
             Ok(answer) => {
                 if index > 0 {
@@ -188,7 +215,7 @@ impl<'a> Classifier<'a> {
         })
     }
 
-    fn classify<'n>(&mut self, source: &Source, name: &'n str) -> Result<Answer<'n>>
+    fn classify<'n>(&mut self, source: &Source, name: &'n str) -> Result<(Answer<'n>, Image)>
     where
         'a: 'n,
     {
@@ -233,27 +260,42 @@ impl<'a> Classifier<'a> {
                 probability: self.scores[index],
             })
             .collect();
-        Ok(Answer {
+        let answer = Answer {
             image: name,
             model: &self.loaded.name,
             predictions,
             milliseconds: Milliseconds { decode, preprocess, run },
             layers,
-        })
+            annotated: None,
+        };
+        Ok((answer, image))
+    }
+}
+
+impl Prediction<'_> {
+    fn name(&self) -> Cow<'_, str> {
+        match self.label {
+            Some(label) => printable(label),
+            None => Cow::Owned(format!("class {}", self.index)),
+        }
     }
 }
 
 impl Answer<'_> {
+    /// The image with the answer beside it.
+    fn drawn(&self, image: &Image) -> RgbImage {
+        let names: Vec<Cow<'_, str>> = self.predictions.iter().map(Prediction::name).collect();
+        let rows: Vec<annotate::Row<'_>> = names
+            .iter()
+            .zip(&self.predictions)
+            .map(|(label, &Prediction { probability, .. })| annotate::Row { label, probability })
+            .collect();
+        annotate::with_classes(image, &rows)
+    }
+
     fn write(&self, output: &mut Output, style: Style) -> Result<()> {
         output.line(style.bold(&printable(self.image)))?;
-        let labels: Vec<String> = self
-            .predictions
-            .iter()
-            .map(|prediction| match prediction.label {
-                Some(label) => printable(label).into_owned(),
-                None => format!("class {}", prediction.index),
-            })
-            .collect();
+        let labels: Vec<Cow<'_, str>> = self.predictions.iter().map(Prediction::name).collect();
         let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
         for (label, prediction) in labels.iter().zip(&self.predictions) {
             let probability = f64::from(prediction.probability);
