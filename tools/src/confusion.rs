@@ -2,12 +2,13 @@
 
 use crate::{
     accuracy::Accuracy,
-    exit::{Failure, Result, Status},
-    files,
-    lettering::{self, Direction},
+    canvas::{self, Area},
+    exit::{Failure, Result},
+    lettering::{Direction, Letters, Weight},
+    terminal::printable,
 };
-use image::{ImageFormat, Rgb, RgbImage};
-use std::{io::Cursor, path::Path};
+use image::{Rgb, RgbImage};
+use std::path::Path;
 
 /// Side of the matrix in pixels, about: cells are whole pixels.
 const SIDE: usize = 840;
@@ -15,16 +16,16 @@ const SIDE: usize = 840;
 /// Most classes that a picture can show.
 pub const MAXIMUM_CLASSES: usize = 4096;
 
-/// Letters of a label that are shown, small ones and large ones.
-const LABEL: [usize; 2] = [36, 24];
+/// Longest label in pixels; what is longer is cut.
+const LABEL: f32 = 240.0;
 
-/// Space around lines of text.
-const MARGIN: usize = 8;
+/// Space around lines of text, and height of the two titles.
+const MARGIN: usize = 10;
+const TITLE: f32 = 18.0;
 
-/// Least cells beside which a label can be read, in which a count can, and that have large labels.
+/// Least cells beside which a label can be read, and in which a count can.
 const LABELLED: usize = 10;
 const COUNTED: usize = 14;
-const LARGE: usize = 26;
 
 const BACKGROUND: [f64; 3] = [255.0, 255.0, 255.0];
 const RIGHT: [f64; 3] = [0.0, 104.0, 55.0];
@@ -41,20 +42,20 @@ struct Layout {
     gap: usize,
     /// Left upper corner of the matrix.
     corner: (usize, usize),
-    /// Pixels a dot of the labels.
-    scale: usize,
+    /// Of the labels.
+    letters: Letters,
 }
 
 impl Layout {
-    fn new(classes: usize, longest: usize) -> Self {
+    fn new(classes: usize, names: &[String]) -> Self {
         let cell = (SIDE / classes.max(1)).clamp(1, 64);
         // Lines between cells, where there is room for them.
         let gap = usize::from(cell >= 6);
-        let scale = if cell >= LARGE { 2 } else { 1 };
-        let labels = if cell >= LABELLED { longest + MARGIN } else { 0 };
-        let (_, title) = lettering::size("", 2);
-        let corner = MARGIN + title + MARGIN + labels;
-        Self { classes, cell, gap, corner: (corner, corner), scale }
+        let letters = Letters::new(Weight::Regular, (0.9 * cell as f32).clamp(9.0, 16.0));
+        let longest = names.iter().map(|name| letters.width(name)).fold(0.0, f32::max).min(LABEL);
+        let labels = if cell >= LABELLED { longest.ceil() as usize + MARGIN } else { 0 };
+        let corner = MARGIN + TITLE as usize + MARGIN + labels;
+        Self { classes, cell, gap, corner: (corner, corner), letters }
     }
 
     fn side(&self) -> usize {
@@ -83,11 +84,8 @@ pub fn draw(accuracy: &Accuracy, labels: &[String]) -> Result<RgbImage> {
             "--confusion: {classes} classes, expected at most {MAXIMUM_CLASSES}"
         )));
     }
-    let scale = Layout::new(classes, 0).scale;
-    let names: Vec<String> =
-        (0..classes).map(|class| name(labels, class, LABEL[scale - 1])).collect();
-    let longest = names.iter().map(|name| lettering::size(name, scale).0).max();
-    let layout = Layout::new(classes, longest.unwrap_or(0));
+    let names: Vec<String> = (0..classes).map(|class| name(labels, class)).collect();
+    let layout = Layout::new(classes, &names);
     let side = layout.side();
     let (width, height) = (layout.corner.0 + side + MARGIN, layout.corner.1 + side + MARGIN);
     let mut picture = RgbImage::from_pixel(width as u32, height as u32, PAPER);
@@ -124,43 +122,42 @@ pub fn draw(accuracy: &Accuracy, labels: &[String]) -> Result<RgbImage> {
 /// # Errors
 /// As [`draw`], and if the file cannot be written.
 pub fn save(accuracy: &Accuracy, labels: &[String], path: &Path) -> Result<()> {
-    let mut bytes = Cursor::new(Vec::new());
-    draw(accuracy, labels)?.write_to(&mut bytes, ImageFormat::Png).map_err(|error| {
-        Failure::new(Status::Other, format_args!("{}: {error}", path.display()))
-    })?;
-    files::write(path, &bytes.into_inner())
+    canvas::save(&draw(accuracy, labels)?, path)
 }
 
-/// The label of a class, short enough for the picture.
-fn name(labels: &[String], class: usize, letters: usize) -> String {
-    let Some(label) = labels.get(class) else { return class.to_string() };
-    if label.chars().count() <= letters {
-        return label.clone();
+/// The label of a class, or its number.
+fn name(labels: &[String], class: usize) -> String {
+    match labels.get(class) {
+        Some(label) => printable(label).into_owned(),
+        None => class.to_string(),
     }
-    let kept: String = label.chars().take(letters - 2).collect();
-    format!("{}..", kept.trim_end())
 }
 
 /// What the rows and columns are.
 fn draw_titles(picture: &mut RgbImage, layout: &Layout) {
-    let (x, y) = layout.corner;
-    let middle = |text: &str| layout.side().saturating_sub(lettering::size(text, 2).0) / 2;
+    let letters = Letters::new(Weight::Bold, TITLE);
+    let (x, y) = (layout.corner.0 as f32, layout.corner.1 as f32);
+    let side = layout.side() as f32;
+    let middle = |text: &str| ((side - letters.width(text)) / 2.0).max(0.0);
+    let line = MARGIN as f32 + letters.capital();
     let (columns, rows) = ("answer", "class");
-    lettering::draw(picture, columns, (x + middle(columns), MARGIN), 2, Direction::Right, INK);
-    let bottom = y + layout.side() - 1 - middle(rows);
-    lettering::draw(picture, rows, (MARGIN, bottom), 2, Direction::Up, INK);
+    letters.draw(picture, columns, (x + middle(columns), line), Direction::Right, INK);
+    let bottom = y + side - 1.0 - middle(rows);
+    letters.draw(picture, rows, (line, bottom), Direction::Up, INK);
 }
 
 /// The names of the classes, beside their rows and above their columns.
 fn draw_labels(picture: &mut RgbImage, layout: &Layout, names: &[String]) {
+    let letters = layout.letters;
     for (class, name) in names.iter().enumerate() {
-        let (length, height) = lettering::size(name, layout.scale);
+        let name = letters.fitted(name, LABEL);
         let (x, y) = layout.cell(class, class);
-        let inset = layout.cell.saturating_sub(height) / 2;
-        let row = (layout.corner.0.saturating_sub(MARGIN / 2 + length), y + inset);
-        lettering::draw(picture, name, row, layout.scale, Direction::Right, INK);
-        let column = (x + inset, layout.corner.1 - MARGIN / 2);
-        lettering::draw(picture, name, column, layout.scale, Direction::Up, INK);
+        // From a cell's edge to the line on which the text stands.
+        let line = (layout.cell as f32 + letters.capital()) / 2.0;
+        let end = layout.corner.0 as f32 - MARGIN as f32 / 2.0;
+        let row = (end - letters.width(&name), y as f32 + line);
+        letters.draw(picture, &name, row, Direction::Right, INK);
+        letters.draw(picture, &name, (x as f32 + line, end), Direction::Up, INK);
     }
 }
 
@@ -173,23 +170,22 @@ fn draw_count(
     ink: Rgb<u8>,
 ) {
     let text = count.to_string();
-    let scale = if lettering::size(&text, 2).0 + 4 <= layout.cell { 2 } else { 1 };
-    let (width, height) = lettering::size(&text, scale);
-    if width + 4 > layout.cell {
-        return;
-    }
-    // Digits have nothing under the line.
-    let digits = height - 2 * scale;
-    let place = (x + (layout.cell - width) / 2, y + (layout.cell - digits) / 2);
-    lettering::draw(picture, &text, place, scale, Direction::Right, ink);
+    let cell = layout.cell as f32;
+    let letters = (8..=16)
+        .rev()
+        .map(|size| Letters::new(Weight::Regular, size as f32))
+        .find(|letters| letters.width(&text) + 4.0 <= cell);
+    let Some(letters) = letters else { return };
+    let place = (
+        x as f32 + (cell - letters.width(&text)) / 2.0,
+        y as f32 + (cell + letters.capital()) / 2.0,
+    );
+    letters.draw(picture, &text, place, Direction::Right, ink);
 }
 
 fn fill(picture: &mut RgbImage, (x, y): (usize, usize), side: usize, colour: Rgb<u8>) {
-    for row in y..y + side {
-        for column in x..x + side {
-            picture.put_pixel(column as u32, row as u32, colour);
-        }
-    }
+    let area = Area::new((x as i64, y as i64), (side as i64, side as i64));
+    canvas::fill(picture, area, colour);
 }
 
 fn mix(colour: [f64; 3], part: f64) -> Rgb<u8> {
@@ -214,30 +210,31 @@ mod tests {
         accuracy.add(1, &[1.0, 0.0]);
         let labels = ["cat", "automobile"].map(str::to_owned);
         let picture = draw(&accuracy, &labels).unwrap();
-        let layout = Layout::new(2, lettering::size("automobile", 2).0);
+        let layout = Layout::new(2, &labels);
         assert_eq!(picture.width() as usize, layout.corner.0 + 2 * 65 + 1 + MARGIN);
         assert_eq!(cell(&picture, &layout, 0, 0), Rgb([0, 104, 55]), "class 0 recognised");
         assert_eq!(cell(&picture, &layout, 1, 0), Rgb([165, 0, 38]), "class 1 taken for 0");
         assert_eq!(cell(&picture, &layout, 0, 1), PAPER);
         let (x, y) = layout.cell(0, 0);
-        let number = (0..64).any(|i| *picture.get_pixel(x as u32 + 32, y as u32 + i) == PAPER);
+        let number = (0..64).any(|i| picture.get_pixel(x as u32 + 32, y as u32 + i).0[0] > 200);
         assert!(number, "the count stands in the cell");
         let inked = |xs: std::ops::Range<usize>, ys: std::ops::Range<usize>| {
             xs.flat_map(|x| ys.clone().map(move |y| (x, y)))
-                .filter(|&(x, y)| *picture.get_pixel(x as u32, y as u32) == INK)
-                .count()
+                .map(|(x, y)| 255 - usize::from(picture.get_pixel(x as u32, y as u32).0[0]))
+                .sum::<usize>()
         };
         let (left, top) = layout.corner;
-        let first = inked(34..left, top..top + 65);
-        let second = inked(34..left, top + 65..top + 130);
+        let titles = MARGIN + TITLE as usize + MARGIN / 2;
+        let first = inked(titles..left, top..top + 65);
+        let second = inked(titles..left, top + 65..top + 130);
         assert!(0 < first && first < second, "short and long labels: {first}, {second}");
-        assert_eq!(first, inked(left..left + 65, 34..top), "the same above its column");
+        assert_eq!(first, inked(left..left + 65, titles..top), "the same above its column");
     }
 
     #[test]
     fn many_classes_have_no_room_for_labels() {
         let side = |classes| draw(&Accuracy::new(classes), &[]).unwrap().width() as usize;
-        let margins = 3 * MARGIN + lettering::size("", 2).1;
+        let margins = 3 * MARGIN + TITLE as usize;
         assert_eq!(side(1000), 1000 + margins);
         assert!(side(43) > 43 * 20 + 1 + margins, "numbers instead of labels");
         assert!(draw(&Accuracy::new(5000), &[]).is_err());
@@ -245,8 +242,17 @@ mod tests {
 
     #[test]
     fn long_labels_are_cut() {
-        let labels = ["a name of twenty-seven chars".to_owned()];
-        assert_eq!(name(&labels, 0, 24), "a name of twenty-seven..");
-        assert_eq!(name(&labels, 1, 24), "1");
+        let labels = ["i".repeat(24), "W".repeat(24), "W".repeat(24_000)];
+        let names = |count: usize| Layout::new(2, &labels[..count]).corner.0;
+        assert!(names(1) < names(2), "{} {}", names(1), names(2));
+        assert_eq!(names(2), names(3));
+        assert_eq!(names(3), 3 * MARGIN + TITLE as usize + LABEL as usize);
+        draw(&Accuracy::new(3), &labels).unwrap();
+    }
+
+    #[test]
+    fn labels_from_a_file_stay_in_their_line() {
+        assert_eq!(name(&["a\nb".to_owned()], 0), "a b");
+        assert_eq!(name(&[], 1), "1");
     }
 }

@@ -2,7 +2,9 @@
 //! serves the two tools and their tests only.
 
 pub mod accuracy;
+pub mod annotate;
 pub mod block_comparison;
+pub mod canvas;
 pub mod comparison;
 pub mod confusion;
 pub mod convert;

@@ -132,6 +132,33 @@ fn text_for_people() {
 }
 
 #[test]
+fn boxes_are_drawn_where_they_are() {
+    let scratch = Scratch::new();
+    let model = model(&scratch);
+    let drawn = |name: &str, arguments: &[&str]| {
+        let path = scratch.path(name);
+        let image = picture(&scratch, "a.png");
+        let mut command = run();
+        command.arg(image).arg("-m").arg(&model).arg("--annotate").arg(&path).args(arguments);
+        let document = support::json(command.arg("--json"));
+        assert_eq!(document["annotated"], path.to_str().unwrap());
+        (document["boxes"].as_array().unwrap().len(), image::open(path).unwrap().to_rgb8())
+    };
+    let (count, boxes) = drawn("boxes.png", &[]);
+    let (none, plain) = drawn("plain.png", &["--min-score", "1"]);
+    assert_eq!((count, none), (2, 0));
+    assert_eq!(boxes.dimensions(), plain.dimensions());
+    // The right side of the blue box runs through gray, from (50, 20) to (50, 40); beside it nothing is drawn.
+    let scale = boxes.width() / 80;
+    let differs = |x: u32, y: u32| {
+        let near = (x * scale).saturating_sub(scale / 2)..=x * scale + scale / 2;
+        near.clone().any(|x| boxes.get_pixel(x, y * scale) != plain.get_pixel(x, y * scale))
+    };
+    assert!(differs(50, 35), "no line");
+    assert!(!differs(70, 35) && !differs(2, 35), "something else");
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let scratch = Scratch::new();
     for (boxes, labels, code, expected) in [

@@ -145,6 +145,12 @@ fn output_files_in_places_that_take_none() {
         let output = profiled.arg("--profile-chart").arg(with("svg")).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         assert!(stderr(&output).contains("out.svg"), "{}", stderr(&output));
+        let mut drawn = run();
+        drawn.arg(&files.picture).arg("-m").arg(&files.model);
+        let output = drawn.arg("--annotate").arg(with("png")).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains("out.png"), "{}", stderr(&output));
+        assert_eq!(stdout(&output), "", "nothing is run before");
     }
 }
 
@@ -166,7 +172,7 @@ fn a_full_disk_leaves_older_files_as_they_were() {
     let bnn = folder.join("old.bnn");
     let png = folder.join("old.png");
     let svg = folder.join("old.svg");
-    let calls: [(&str, Vec<&OsStr>, &str); 3] = [
+    let calls: [(&str, Vec<&OsStr>, &str); 4] = [
         ("bnn-convert", vec![onnx, text("-o"), bnn.as_os_str()], "old.bnn"),
         (
             "bnn-run",
@@ -190,6 +196,11 @@ fn a_full_disk_leaves_older_files_as_they_were() {
                 svg.as_os_str(),
             ],
             "old.svg",
+        ),
+        (
+            "bnn-run",
+            vec![files.picture.as_os_str(), text("-m"), model, text("--annotate"), png.as_os_str()],
+            "old.png",
         ),
     ];
     for (program, arguments, name) in calls {

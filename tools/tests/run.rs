@@ -456,7 +456,8 @@ fn the_profile_is_drawn() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let svg = fs::read_to_string(&chart).unwrap();
-    assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.contains("% of limit"));
+    assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+    assert!(svg.contains("of the limit") && svg.contains("class=\"binary\""), "{svg}");
     let chart = scratch.path("chart.png");
     let mut bench = run();
     bench.args(["bench", "--seconds", "0", "--profile-chart"]).arg(&chart).arg("-m").arg(&model);
@@ -593,4 +594,89 @@ fn kernels_shows_instruction_sets() {
     assert!(document["reason"].as_str().unwrap().contains("BNN_ISA"));
     let output = run().arg("kernels").output().unwrap();
     assert!(stdout(&output).contains("is chosen"), "{}", stdout(&output));
+}
+
+#[test]
+fn an_answer_is_drawn_beside_its_image() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let image = scratch.png("green.png", [0, 255, 0]);
+    let out = scratch.path("out.PNG");
+    let mut command = run();
+    command.arg(&image).arg("-m").arg(&model).arg("--json").arg("--annotate").arg(&out);
+    let document = json(&mut command);
+    assert_keys(&document, &["image", "model", "predictions", "milliseconds", "annotated"]);
+    assert_eq!(document["annotated"], out.to_str().unwrap());
+    let drawn = image::open(&out).unwrap().into_rgb8();
+    // 6x5 pixels, each of them a square of 80, and the rows to the right of them.
+    assert!(drawn.width() > 480 + 200 && drawn.height() == 400, "{:?}", drawn.dimensions());
+    assert_eq!(drawn.get_pixel(479, 399).0, [0, 255, 0]);
+    assert_eq!(drawn.get_pixel(482, 399).0, [255; 3]);
+    let bars = drawn.pixels().filter(|pixel| pixel.0 == [0x00, 0x72, 0xb2]).count();
+    assert!(bars > 1000, "{bars}");
+
+    // The same without JSON, and nothing else is printed than without a drawing.
+    let text =
+        run().arg(&image).arg("-m").arg(&model).arg("--annotate").arg(&out).output().unwrap();
+    assert_eq!(text.status.code(), Some(0), "{}", stderr(&text));
+    assert!(stdout(&text).contains("green") && stderr(&text).is_empty());
+}
+
+#[test]
+fn answers_for_several_images_go_into_a_folder() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    scratch.png("images/red.png", [255, 0, 0]);
+    scratch.png("images/more/red.png", [0, 0, 255]);
+    scratch.write("images/broken.png", "this is no image");
+    let out = format!("{}/", scratch.path("drawn").display());
+    let call = |target: &str| {
+        let mut command = run();
+        command.arg(scratch.path("images")).arg("-m").arg(&model).arg("--json");
+        command.arg("--annotate").arg(target).output().unwrap()
+    };
+    let output = call(&out);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let names = |folder: &str| {
+        let entries = fs::read_dir(scratch.path(folder)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("drawn"), ["red-2.png", "red.png"], "none for the broken one");
+    for line in stdout(&output).lines() {
+        let document: Value = serde_json::from_str(line).unwrap();
+        let drawn = image::open(document["annotated"].as_str().unwrap()).unwrap().into_rgb8();
+        let image = image::open(document["image"].as_str().unwrap()).unwrap().into_rgb8();
+        assert_eq!(drawn.get_pixel(0, 0), image.get_pixel(0, 0));
+    }
+
+    // One file is not enough, images are not overwritten, and other formats are not written: all
+    // of that is said before anything is run.
+    let file = scratch.path("one.png");
+    let images = scratch.path("images/more");
+    for (target, part) in [
+        (file.to_str().unwrap(), "one file for 3 images"),
+        (images.to_str().unwrap(), "would replace the image"),
+        ("drawn.jpg", "ends in .png"),
+    ] {
+        let output = call(target);
+        assert_eq!(output.status.code(), Some(2), "{target}: {}", stderr(&output));
+        assert!(stderr(&output).contains(part), "{target}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{target}");
+    }
+    assert!(!file.exists());
+    assert_eq!(names("images/more"), ["red.png"]);
+}
+
+#[test]
+fn a_broken_image_leaves_no_drawing() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let broken = scratch.write("broken.png", "this is no image");
+    let out = scratch.path("out.png");
+    let output =
+        run().arg(&broken).arg("-m").arg(&model).arg("--annotate").arg(&out).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(!out.exists());
 }

@@ -2,11 +2,15 @@
 
 use super::profile::LayerTime;
 use crate::{
+    annotate,
     exit::Result,
     output::Output,
     terminal::{self, Style, printable},
 };
+use bnn::vision::Image;
+use image::RgbImage;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// Length of a bar for certainty.
 const BAR: usize = 24;
@@ -21,6 +25,9 @@ pub(super) struct Answer<'a> {
     pub(super) milliseconds: Milliseconds,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) layers: Option<Vec<LayerTime>>,
+    /// The file with the answer drawn beside the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) annotated: Option<String>,
 }
 
 /// What a network says about an image.
@@ -70,15 +77,52 @@ struct Line {
 
 impl Line {
     fn new(label: Option<&str>, index: usize, probability: f32, place: String) -> Self {
-        let label = match label {
-            Some(label) => printable(label).into_owned(),
-            None => format!("class {index}"),
-        };
-        Self { label, probability, place }
+        Self { label: name(label, index).into_owned(), probability, place }
+    }
+}
+
+/// What a class is called.
+fn name(label: Option<&str>, index: usize) -> Cow<'_, str> {
+    match label {
+        Some(label) => printable(label),
+        None => Cow::Owned(format!("class {index}")),
     }
 }
 
 impl Answer<'_> {
+    /// The image with the answer on it or beside it; of boxes those that have the given score at least.
+    pub(super) fn drawn(&self, image: &Image, score: f32) -> RgbImage {
+        match &self.found {
+            Found::Predictions(predictions) => {
+                let names: Vec<_> = predictions.iter().map(|p| name(p.label, p.index)).collect();
+                let rows: Vec<annotate::Row<'_>> = names
+                    .iter()
+                    .zip(predictions)
+                    .map(|(label, p)| annotate::Row { label, probability: p.probability })
+                    .collect();
+                annotate::with_classes(image, &rows)
+            }
+            Found::Boxes(boxes) => {
+                let boxes: Vec<_> = boxes.iter().filter(|found| found.score >= score).collect();
+                let names: Vec<_> = boxes.iter().map(|b| name(b.label, b.index)).collect();
+                let boxes: Vec<annotate::Detection<'_>> = names
+                    .iter()
+                    .zip(&boxes)
+                    .map(|(label, b)| annotate::Detection {
+                        class: b.index,
+                        label,
+                        score: b.score,
+                        xmin: b.xmin,
+                        ymin: b.ymin,
+                        xmax: b.xmax,
+                        ymax: b.ymax,
+                    })
+                    .collect();
+                annotate::with_boxes(image, &boxes)
+            }
+        }
+    }
+
     /// Writes the answer for people.
     ///
     /// # Errors

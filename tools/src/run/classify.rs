@@ -7,6 +7,7 @@ use super::{
     profile, profile_chart,
 };
 use crate::{
+    annotate,
     engine::{self, EngineArguments, Loaded, ModelArguments},
     exit::{self, Failure, Result, Status},
     images::{self, Source},
@@ -29,7 +30,7 @@ use std::{
 /// Classes that are shown where nobody says how many.
 const SHOWN_CLASSES: usize = 5;
 
-/// Smallest score of boxes that are shown to people; programs get all.
+/// Smallest score of boxes that are shown to people, as text and on pictures; programs get all.
 const SHOWN_SCORE: f32 = 0.5;
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +57,9 @@ pub(super) struct Arguments {
     /// Draw the time that each layer takes, as an SVG or PNG by the name's ending
     #[arg(long, value_name = "FILE")]
     profile_chart: Option<PathBuf>,
+    /// Draw the answer beside the image, as a PNG; for several images, name a folder
+    #[arg(long, value_name = "OUT.png")]
+    annotate: Option<PathBuf>,
 }
 
 /// A whole number from 1 on.
@@ -74,24 +78,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.profile_chart {
         profile_chart::check(path)?;
     }
+    let mut target = arguments.annotate.as_deref().map(annotate::Target::new).transpose()?;
+    let mut broken = false;
+    let sources = images::gather(&arguments.images, |failure| {
+        broken = true;
+        tell(&failure);
+    })?;
+    if let Some(target) = &mut target {
+        target.expect(&sources)?;
+    }
     let loaded = arguments.model.open()?;
     let input = PictureInput::new(&loaded.name, &loaded.model)?;
     let session =
         loaded.model.session(&options).map_err(|error| engine::failure(&loaded.name, error))?;
     let mut classifier = Classifier::new(&loaded, session, input, arguments)?;
 
-    let mut broken = false;
-    let sources = images::gather(&arguments.images, |failure| {
-        broken = true;
-        tell(&failure);
-    })?;
     let style = Style::of_standard_output();
     let mut output = Output::new();
     // Where the answers go to a terminal they show the progress themselves.
     let mut progress = (!stdout().is_terminal()).then(|| Progress::new(sources.len(), "images"));
     for (index, source) in sources.iter().enumerate() {
         let name = source.name();
-        match classifier.classify(source, &name) {
+        let answer = match classifier.classify(source, &name) {
+            Ok((mut answer, image)) => {
+                if let Some(target) = &target {
+                    let file = target.save(index, &answer.drawn(&image, classifier.drawn_score))?;
+                    answer.annotated = Some(file.display().to_string());
+                }
+                Ok(answer)
+            }
+            Err(failure) => Err(failure),
+        };
+        match answer {
             Ok(answer) if arguments.json => output.json(&answer)?,
             Ok(answer) => {
                 if index > 0 {
@@ -146,6 +164,8 @@ struct Classifier<'a> {
     top: Option<usize>,
     /// Boxes of smaller scores are left out.
     min_score: f32,
+    /// And these on pictures.
+    drawn_score: f32,
     json: bool,
     /// Times by layer, summed over the images.
     profile: Profile,
@@ -178,13 +198,14 @@ impl<'a> Classifier<'a> {
                 None if arguments.json => 0.0,
                 None => SHOWN_SCORE,
             },
+            drawn_score: arguments.min_score.unwrap_or(SHOWN_SCORE),
             json: arguments.json,
             profile: Profile::default(),
             limits,
         })
     }
 
-    fn classify<'n>(&mut self, source: &Source, name: &'n str) -> Result<Answer<'n>>
+    fn classify<'n>(&mut self, source: &Source, name: &'n str) -> Result<(Answer<'n>, Image)>
     where
         'a: 'n,
     {
@@ -221,13 +242,15 @@ impl<'a> Classifier<'a> {
         });
         let layers =
             layers.map(|profile| profile::layer_times(&self.session, &profile, self.limits));
-        Ok(Answer {
+        let answer = Answer {
             image: name,
             model: &self.loaded.name,
             found,
             milliseconds: Milliseconds { decode, preprocess, run },
             layers,
-        })
+            annotated: None,
+        };
+        Ok((answer, image))
     }
 
     /// The classes that the scores speak for.

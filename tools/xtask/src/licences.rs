@@ -141,11 +141,16 @@ fn linked(metadata: &Metadata) -> Result<Vec<&Package>> {
 }
 
 /// What is linked besides crates: name, licence, whose it is.
-const SYSTEM: [(&str, &str, &str); 4] = [
+const SYSTEM: [(&str, &str, &str); 5] = [
     (
         "ONNX (the module that reads ONNX files is generated from its onnx.proto)",
         "Apache-2.0",
         "Copyright (c) ONNX Project Contributors",
+    ),
+    (
+        "Roboto, a part of its letters, in the two tools only",
+        "Apache-2.0",
+        "Copyright 2011 Google Inc.",
     ),
     (
         "The Rust standard library and the crates in it",
@@ -297,6 +302,7 @@ mod tests {
             assert!(licence.trim_end().ends_with(']'), "{line}{licence}");
         }
         assert!(notices.contains("GNU LESSER GENERAL PUBLIC LICENSE"));
+        assert!(notices.contains("\nRoboto"));
     }
 
     #[test]
