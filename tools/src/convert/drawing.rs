@@ -24,7 +24,7 @@ const BAR: f64 = 84.0;
 /// Space for a line of text.
 const LINE: f64 = 18.0;
 /// Width of a letter in a block, and of one under it, about.
-const LETTER: (f64, f64) = (6.6, 6.3);
+const LETTER: (f64, f64) = (6.6, 7.2);
 /// Arcs that are drawn; a picture with more of them shows nothing.
 const ARCS: usize = 4000;
 
@@ -99,7 +99,7 @@ impl<'a> Drawing<'a> {
         let _ = write!(
             svg,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" \
-             height=\"{h}\" role=\"img\" aria-label=\"The network as blocks from input to output\">",
+             height=\"{h}\" role=\"group\" aria-label=\"The network as blocks from input to output\">",
             w = Number(self.width),
             h = Number(height)
         );

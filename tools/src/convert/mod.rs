@@ -9,7 +9,9 @@ mod made_up;
 mod preprocessing;
 mod remarks;
 mod report;
+mod shares;
 mod source;
+mod verdict;
 mod zeros;
 
 use crate::{

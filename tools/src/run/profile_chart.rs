@@ -30,7 +30,7 @@ const BARS: (i64, i64) = (NAMES.0 + NAMES.1 + 12, 450);
 const NUMBERS: [i64; 3] = [BARS.0 + BARS.1 + 88, BARS.0 + BARS.1 + 158, WIDTH - MARGIN];
 const HEADINGS: [&str; 3] = ["time", "share", "of the limit"];
 /// Letters of a name that a drawing has room for, whatever the font is, and of a title.
-const NAME: usize = 38;
+const NAME: usize = 34;
 const LONG: usize = 100;
 
 /// Colours that are told apart on light and dark ground, and by the colour-blind.
