@@ -25,6 +25,8 @@
 //! # }
 //! ```
 //!
+//! Networks that find objects give boxes in the same way: [`Session::detect`].
+//!
 //! # Run tensors
 //!
 //! Values go in and come out in the layout of the original graph, images of a batch one after the
@@ -67,4 +69,6 @@ pub mod vision;
 
 pub use bnn_kernels::{Isa, IsaError};
 pub use error::Error;
-pub use runtime::{Model, Prediction, Profile, RunError, Session, SessionOptions, StepInfo};
+pub use runtime::{
+    Detection, Model, Prediction, Profile, RunError, Session, SessionOptions, StepInfo,
+};

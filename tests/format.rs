@@ -15,7 +15,7 @@ use bnn::program::{
 };
 use flate2::{Compression, write::ZlibEncoder};
 use proptest::prelude::*;
-use sample::{Builder, complete, named, plain, segmented, tiny};
+use sample::{Builder, complete, detector, named, plain, segmented, tiny};
 use serde_json::{Value, json};
 
 const PREAMBLE: usize = 36;
@@ -159,6 +159,8 @@ fn files_of_released_versions_stay_readable() {
     for (version, file) in files {
         assert_eq!(read(file).unwrap(), segmented(), "version {version} with integers");
     }
+    // What version 2.1 has added.
+    assert_eq!(read(include_bytes!("data/format-2.1-detector.bnn")).unwrap(), detector(true));
 }
 
 #[test]
@@ -183,11 +185,13 @@ fn version_1_has_all_that_version_2_leaves_out() {
 #[test]
 #[ignore = "writes into the source tree"]
 fn write_the_file_of_this_version() {
-    let name = format!("format-{MAJOR_VERSION}.{MINOR_VERSION}.bnn");
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
-    write_file(format!("{folder}{name}"), &complete()).unwrap();
-    let name = name.replace(".bnn", "-integers.bnn");
-    write_file(format!("{folder}{name}"), &segmented()).unwrap();
+    let version = format!("format-{MAJOR_VERSION}.{MINOR_VERSION}");
+    let start = format!("{}/tests/data/{version}", env!("CARGO_MANIFEST_DIR"));
+    for (what, program) in
+        [("", complete()), ("-integers", segmented()), ("-detector", detector(true))]
+    {
+        write_file(format!("{start}{what}.bnn"), &program).unwrap();
+    }
 }
 
 #[test]
@@ -259,7 +263,7 @@ fn every_damage_to_a_released_file_is_seen() {
         let mut session = model.session(&bnn::SessionOptions::default()).ok()?;
         Some(answer::answer(&model, &mut session))
     };
-    for name in ["format-1.0-integers", "format-2.0-integers"] {
+    for name in ["format-1.0-integers", "format-2.0-integers", "format-2.1-detector"] {
         let path = format!("{}/tests/data/{name}.bnn", env!("CARGO_MANIFEST_DIR"));
         let original = std::fs::read(path).unwrap();
         assert!(answer(&original).is_some());
@@ -356,7 +360,7 @@ fn newer_minor_versions_are_read_and_newer_major_versions_refused() {
         // Unsealed: the version is told even if the checksum has moved in that version.
         let error = read(&file).unwrap_err();
         assert!(matches!(error, FormatError::Version { .. }), "{error}");
-        let expected = format!("format version {major}.1, expected 1.x to 2.x");
+        let expected = format!("format version {major}.2, expected 1.x to 2.x");
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -53,7 +53,13 @@ fn holds(tensor: &Tensor, printed: &Value) -> bool {
 fn python_sees_the_same_program_and_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bnn");
-    let programs = [sample::tiny(), sample::complete(), sample::named(), sample::segmented()];
+    let programs = [
+        sample::tiny(),
+        sample::complete(),
+        sample::named(),
+        sample::segmented(),
+        sample::detector(false),
+    ];
     let mut files: Vec<_> =
         programs.into_iter().map(|program| (write(&program).unwrap(), program)).collect();
     // Of the first version too.
@@ -102,7 +108,7 @@ fn python_prints_a_table() {
     let Some(all) = table(&sample::complete()) else {
         return;
     };
-    for expected in ["every step: format 2.0", "binary_conv", "fc1.weights [10, 1, 1, 630]"] {
+    for expected in ["every step: format 2.1", "binary_conv", "fc1.weights [10, 1, 1, 630]"] {
         assert!(all.contains(expected), "{all}");
     }
     assert!(!all.contains("blocks"), "{all}");

@@ -75,6 +75,17 @@ class ShapesNet(nn.Module):
         return self.classifier(torch.relu(x).mean((2, 3)))
 
 
+def inside(x, y):
+    """Which points lie in each shape, drawn around (0, 0) with a radius of 1: bool [len(LABELS), ...]."""
+    shapes = np.stack([
+        x**2 + y**2 < 0.8,
+        np.minimum(abs(x), abs(y)) < 0.25,
+        np.maximum(abs(x), abs(y)) < 0.75,
+        np.maximum(abs(x) * 1.732 + y, -y * 2) < 1,
+    ])
+    return shapes & (np.maximum(abs(x), abs(y)) < 1)
+
+
 def draw(random, count):
     """`count` pictures u8 [count, SIZE, SIZE, 3] and their classes i64 [count]."""
     labels = random.integers(len(LABELS), size=count)
@@ -83,25 +94,18 @@ def draw(random, count):
     def one(low, high):
         return random.uniform(low, high, (count, 1, 1)).astype(np.float32)
 
-    # Every shape is drawn around (0, 0) with a radius of 1, turned, resized and moved.
+    # Every shape is turned, resized and moved.
     angle, radius = one(0, 2 * np.pi), one(8, 13)
     x, y = (columns - one(13, 19)) / radius, (rows - one(13, 19)) / radius
     x, y = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    inside = np.stack([
-        x**2 + y**2 < 0.8,
-        np.minimum(abs(x), abs(y)) < 0.25,
-        np.maximum(abs(x), abs(y)) < 0.75,
-        np.maximum(abs(x) * 1.732 + y, -y * 2) < 1,
-    ])
-    inside &= np.maximum(abs(x), abs(y)) < 1
-    inside = inside[labels, np.arange(count)][..., None]
+    shape = inside(x, y)[labels, np.arange(count)][..., None]
 
     # Two colours that differ, a light that falls from one side, noise.
     back = random.integers(0, 256, (count, 1, 1, 3))
     front = (back + random.integers(70, 187, (count, 1, 1, 3))) % 256
     light = (one(-1, 1) * columns + one(-1, 1) * rows)[..., None]
     noise = random.normal(0, 8, (count, SIZE, SIZE, 3))
-    pictures = np.where(inside, front, back) + light + noise
+    pictures = np.where(shape, front, back) + light + noise
     return pictures.clip(0, 255).astype(np.uint8), labels
 
 

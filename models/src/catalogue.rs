@@ -16,9 +16,11 @@ use crate::families::{
     ConvNetActivations, DoReFaAlexNet, DuoAlexNet, DuoResNet18, DuoVgg7, Framework,
     HyperConvolution, HyperResNet, HyperResNet50, HyperShuffleNet, IgpResNet, MORE_BLOCKS, Method,
     ONE_BLOCK, PreActivation, ReActNetA, RealToBinary, ResNetE, Residual, ShapeShortcut, Shortcut,
-    Ssd512, Task, Transitions, UNITS_28, UNITS_37, Version, XnorAlexNet, low_reduction,
+    Ssd512, Task, Transitions, UNITS_28, UNITS_37, VOC_CLASSES, Version, XnorAlexNet,
+    low_reduction,
 };
 use bnn::architecture::{Architecture, ArchitectureError, PadValue, Scale};
+use bnn::program::Detector;
 
 /// A network of the catalogue.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +36,7 @@ pub struct Entry {
     /// What is peculiar to it, or our choice.
     pub note: &'static str,
     build: fn(&str) -> Result<Architecture, ArchitectureError>,
+    detector: Option<fn() -> Detector>,
 }
 
 /// A paper whose tables the catalogue is checked against.
@@ -116,6 +119,16 @@ impl Entry {
     pub fn architecture(&self) -> Result<Architecture, ArchitectureError> {
         (self.build)(self.name)
     }
+
+    /// How the outputs become boxes, if the network finds objects in pictures of its own size.
+    pub fn detector(&self) -> Option<Detector> {
+        self.detector.map(|detector| detector())
+    }
+
+    /// Names of the classes of a detector; nothing for other networks.
+    pub fn labels(&self) -> &'static [&'static str] {
+        if self.detector.is_some() { &VOC_CLASSES } else { &[] }
+    }
 }
 
 /// All networks, family by family.
@@ -179,6 +192,17 @@ macro_rules! row {
             figures: $figures,
             note: $note,
             build: |name| $build.architecture(name),
+            detector: None,
+        }
+    };
+}
+
+/// A row of a network that finds objects.
+macro_rules! detector_row {
+    ($name:literal, $paper:ident, $data:ident, $note:expr, $build:expr) => {
+        Entry {
+            detector: Some(|| $build.detector()),
+            ..row!($name, $paper, $data, NONE, $note, $build)
         }
     };
 }
@@ -611,19 +635,17 @@ static CATALOGUE: &[Entry] = &[
         FITTED,
         igp_dense(UNITS_37, 44, &[186, 204, 276], Task::CIFAR100)
     ),
-    row!(
+    detector_row!(
         "ssd512_bdn37",
         BinaryDenseNet,
         Voc,
-        NONE,
         "which maps feed the heads is our choice",
         Ssd512::new(BinaryDenseNet { task: Task::VOC512, ..BinaryDenseNet::BDN_37 })
     ),
-    row!(
+    detector_row!(
         "ssd512_bdn45",
         BinaryDenseNet,
         Voc,
-        NONE,
         "which maps feed the heads is our choice",
         Ssd512::new(BinaryDenseNet { task: Task::VOC512, ..BinaryDenseNet::BDN_45 })
     ),

@@ -26,6 +26,31 @@ fn every_network_can_be_built_and_written_down() {
 }
 
 #[test]
+fn detectors_have_an_anchor_for_each_row_of_their_output() {
+    let mut count = 0;
+    for entry in catalogue() {
+        let Some(detector) = entry.detector() else { continue };
+        let architecture = entry.architecture().unwrap();
+        let resolved = architecture.resolve().unwrap();
+        let last = architecture.inputs.len() + architecture.layers.len() - 1;
+        let expected = [detector.anchors() as usize, entry.labels().len() + 1 + 4];
+        assert_eq!(resolved.shape(last), expected);
+        assert_eq!(detector.anchors(), 6132);
+        // Liu et al. 2016, section 2.2, and GluonCV's sizes: centres and sides of the first map.
+        let first = &detector.maps[0];
+        assert_eq!((first.size, first.step), ([32, 32], [16.0, 16.0]));
+        let expected = [[51.2, 51.2], [72.407, 72.407], [36.204, 72.408], [72.408, 36.204]];
+        for (shape, expected) in first.shapes.iter().zip(expected) {
+            for (side, expected) in shape.iter().zip(expected) {
+                assert!((side - expected).abs() < 1e-2, "{:?}", first.shapes);
+            }
+        }
+        count += 1;
+    }
+    assert_eq!(count, 2);
+}
+
+#[test]
 fn names_are_unique() {
     let mut names: Vec<_> = catalogue().iter().map(|entry| entry.name).collect();
     names.sort();

@@ -33,7 +33,7 @@ pub const MAJOR_VERSION: u16 = 2;
 pub const OLDEST_MAJOR_VERSION: u16 = 1;
 
 /// Minor version of the format: it rises when something is added that older readers may ignore.
-pub const MINOR_VERSION: u16 = 0;
+pub const MINOR_VERSION: u16 = 1;
 
 /// Flag of a file whose program has buffers of integers or threshold steps: older readers, which know
 /// neither, refuse it. It is set where it is needed and nowhere else.

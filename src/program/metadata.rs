@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Block;
+use super::{Block, Detector};
 
 /// Facts about a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -11,9 +11,12 @@ pub struct Metadata {
     /// How a picture becomes the input; absent when the model was converted without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
-    /// Names of the classes, in the order of the output.
+    /// Names of the classes, in the order of the output; of a detector without the background.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// How the outputs become boxes, if the network finds objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detector: Option<Detector>,
     /// Whether the outputs of the original network went through a final softmax.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outputs_are_probabilities: bool,

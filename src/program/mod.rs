@@ -12,6 +12,7 @@
 
 mod block;
 mod channel_op;
+mod detector;
 pub(crate) mod ids;
 mod metadata;
 mod part;
@@ -20,6 +21,8 @@ mod validate;
 
 pub use block::{Block, BlockPart, BlockTensor};
 pub use channel_op::{ChannelOp, UnaryFunction};
+pub(crate) use detector::DetectorOutputs;
+pub use detector::{AnchorMap, Detector};
 pub use metadata::{ChannelOrder, Interpolation, Metadata, Preprocessing, Resize, ResizeRounding};
 pub use part::BlockError;
 pub use tensor::{Tensor, TensorData, TensorId, TensorKind};

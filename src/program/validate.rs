@@ -82,6 +82,9 @@ pub enum ProgramError {
     /// The preprocessing is wrong.
     #[error("preprocessing: {0}")]
     Preprocessing(String),
+    /// The detector is wrong, or does not fit the outputs.
+    #[error("detector: {0}")]
+    Detector(String),
     /// A block is wrong.
     #[error("block '{name}': {what}")]
     Block {
@@ -103,7 +106,7 @@ impl Program {
     ///
     /// # Errors
     /// The first thing that is wrong, in the order numbers of steps, buffers and ports, tensors, buffers, inputs, steps, outputs,
-    /// preprocessing, blocks.
+    /// preprocessing, detector, blocks.
     pub fn validate(&self) -> Result<(), ProgramError> {
         for (what, found, most) in [
             ("steps", self.steps.len(), MAX_STEPS),
@@ -135,6 +138,9 @@ impl Program {
         }
         if let Some(preprocessing) = &self.metadata.preprocessing {
             preprocessing.check().map_err(ProgramError::Preprocessing)?;
+        }
+        if let Some(detector) = &self.metadata.detector {
+            detector.check(&self.outputs).map_err(ProgramError::Detector)?;
         }
         self.check_blocks()
     }

@@ -68,6 +68,12 @@ pub enum RunError {
         /// Outputs of the network.
         outputs: usize,
     },
+    /// Objects are to be found, but the file does not say how outputs become boxes.
+    #[error("the model does not say how its outputs become boxes (no detector in the file)")]
+    NoDetector,
+    /// An image is to be classified, but the network finds objects.
+    #[error("the model finds objects: its outputs are boxes, not scores of classes")]
+    NotAClassifier,
     /// An image is to be classified, but the file does not say how an image becomes an input.
     #[error("the model does not say how an image becomes its input (no preprocessing in the file)")]
     NoPreprocessing,

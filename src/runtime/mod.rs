@@ -16,6 +16,7 @@ mod binding;
 #[path = "../../tests/runtime/builder.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole runtime")]
 mod builder;
+mod detection;
 mod engine;
 mod error;
 mod execute;
@@ -32,8 +33,10 @@ mod prepare;
 mod row_window;
 mod rows;
 mod session;
+mod threads;
 mod trace;
 
+pub use detection::Detection;
 pub use error::RunError;
 pub use info::{Profile, StepInfo};
 pub use model::Model;

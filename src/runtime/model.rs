@@ -178,28 +178,37 @@ impl Model {
     /// the layout of the original graph.
     ///
     /// # Errors
-    /// [`RunError::NotOneToOne`] for networks of several inputs or outputs,
+    /// [`RunError::NotOneToOne`] for networks of several inputs,
     /// [`RunError::NoPreprocessing`] if the file does not say how, [`RunError::NoPicture`] if the input
     /// has not the shape of a picture, and [`Error::Preprocess`] if the preprocessing does not give its
     /// size.
     pub fn preprocess(&self, image: &Image) -> Result<Vec<f32>, Error> {
-        let ([input], [_]) = (self.inputs(), self.outputs()) else {
-            let (inputs, outputs) = (self.inputs().len(), self.outputs().len());
-            return Err(RunError::NotOneToOne { inputs, outputs }.into());
-        };
-        let preprocessing = self.preprocessing().ok_or(RunError::NoPreprocessing)?;
-        let channels = preprocessing.channel_count();
-        let (layout, channels_first) =
-            InputLayout::from_shape(&input.shape, channels).ok_or_else(|| RunError::NoPicture {
-                name: input.name.clone(),
-                shape: input.shape.clone(),
-                channels,
-            })?;
+        let (preprocessing, (layout, channels_first)) = self.picture_input()?;
         let _environment = DefaultFloatEnvironment::enter();
         let pixels = vision::preprocess(image, preprocessing, layout)?;
         let mut values = vec![0.0; pixels.len()];
         vision::normalise(&pixels, preprocessing, channels_first, &mut values);
         Ok(values)
+    }
+
+    /// How a picture becomes the input, the size of the input, and whether its channels come first.
+    ///
+    /// # Errors
+    /// Those of [`Model::preprocess`].
+    pub(super) fn picture_input(&self) -> Result<(&Preprocessing, (InputLayout, bool)), RunError> {
+        let [input] = self.inputs() else {
+            let (inputs, outputs) = (self.inputs().len(), self.outputs().len());
+            return Err(RunError::NotOneToOne { inputs, outputs });
+        };
+        let preprocessing = self.preprocessing().ok_or(RunError::NoPreprocessing)?;
+        let channels = preprocessing.channel_count();
+        let layout = InputLayout::from_shape(&input.shape, channels);
+        let layout = layout.ok_or_else(|| RunError::NoPicture {
+            name: input.name.clone(),
+            shape: input.shape.clone(),
+            channels,
+        })?;
+        Ok((preprocessing, layout))
     }
 
     /// The `top` most probable classes of one image, most probable first. `output` is the output of

@@ -1,12 +1,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bnn_kernels::{DefaultFloatEnvironment, Isa};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{
     Model, Profile, RunError, SessionOptions, StepInfo,
     engine::{Engine, Joining},
     execute::{Images, Worker},
+    threads::Threads,
     trace::TracedWrite,
 };
 use crate::{Error, program::Port, vision::Image};
@@ -34,7 +34,7 @@ pub struct Session {
     /// The first works on the images that the threads share; all of them work on images of their
     /// own, and those after the first are made when they are needed.
     workers: Vec<Worker>,
-    pool: Option<ThreadPool>,
+    pool: Option<Threads>,
     threads: usize,
     memory_limit: usize,
     /// Values of one image, by port.
@@ -66,15 +66,7 @@ impl Session {
         }
         let memory_limit = options.memory_limit;
         check_memory(&engine, threads, memory_limit)?;
-        let pool = (threads > 1)
-            .then(|| {
-                ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .thread_name(|index| format!("bnn-{index}"))
-                    .build()
-                    .map_err(|error| RunError::Threads { threads, reason: error.to_string() })
-            })
-            .transpose()?;
+        let pool = (threads > 1).then(|| Threads::start(threads)).transpose()?;
         let lens = |ports: &[Port]| -> Vec<usize> { ports.iter().map(Port::elements).collect() };
         let (input_lens, output_lens) = (lens(model.inputs()), lens(model.outputs()));
         let workers = vec![Worker::new(&engine, threads)?];
@@ -113,8 +105,12 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Model::preprocess`] and of [`Session::run`].
+    /// [`RunError::NotAClassifier`] for networks that find objects, and those of [`Model::preprocess`] and of
+    /// [`Session::run`].
     pub fn classify(&mut self, image: &Image, top: usize) -> Result<Vec<Prediction>, Error> {
+        if self.model.detector().is_some() {
+            return Err(RunError::NotAClassifier.into());
+        }
         let input = self.model.preprocess(image)?;
         let output = self.run(&input)?;
         Ok(self.model.predictions(&output, top))

@@ -4,6 +4,7 @@
 //! preprocessing it was trained with, and another resampling filter costs points.
 
 mod decode;
+mod detect;
 mod error;
 mod image;
 mod preprocess;
@@ -11,8 +12,9 @@ mod resize;
 mod scores;
 
 pub use decode::{decode, decode_file};
+pub(crate) use detect::boxes;
 pub use error::ImageError;
 pub use image::Image;
-pub use preprocess::{InputLayout, PreprocessError, normalise, preprocess};
+pub use preprocess::{InputLayout, Placement, PreprocessError, normalise, preprocess};
 pub use resize::resize;
 pub use scores::{softmax, top_k};

@@ -89,7 +89,7 @@ pub fn preprocess(
     preprocessing: &Preprocessing,
     input: InputLayout,
 ) -> Result<Vec<u8>, PreprocessError> {
-    let size = resized(image, preprocessing, input);
+    let size = resized([image.width(), image.height()], preprocessing, input);
     let [columns, rows] = cropped(size, preprocessing.crop)?;
     let gray = preprocessing.channels == ChannelOrder::Gray;
     let channels = if gray { 1 } else { 3 };
@@ -124,9 +124,43 @@ pub fn preprocess(
     Ok(output)
 }
 
+/// Where the pixels of an input lie in the picture that it was made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Placement {
+    /// What was cut off before the input, in pixels of the resized picture: x, y.
+    start: [f64; 2],
+    /// Pixels of the picture for one of the resized picture: x, y.
+    scale: [f64; 2],
+}
+
+impl Placement {
+    /// Of an input made by [`preprocess`] of a picture of that size.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Crop`] as [`preprocess`].
+    pub fn new(
+        width: u32,
+        height: u32,
+        preprocessing: &Preprocessing,
+        input: InputLayout,
+    ) -> Result<Self, PreprocessError> {
+        let size = resized([width, height], preprocessing, input);
+        let start = cropped(size, preprocessing.crop)?.map(|range| range.start as f64);
+        let scale = |side: u32, resized: u64| f64::from(side) / resized as f64;
+        Ok(Self { start, scale: [scale(width, size[0]), scale(height, size[1])] })
+    }
+
+    /// The place in the picture of a place in the input, `[x, y]` in pixels from the left upper corner.
+    pub fn to_picture(&self, place: [f32; 2]) -> [f32; 2] {
+        std::array::from_fn(|axis| {
+            ((f64::from(place[axis]) + self.start[axis]) * self.scale[axis]) as f32
+        })
+    }
+}
+
 /// Width and height after resizing.
-fn resized(image: &Image, preprocessing: &Preprocessing, input: InputLayout) -> [u64; 2] {
-    let (width, height) = (u64::from(image.width()), u64::from(image.height()));
+fn resized(picture: [u32; 2], preprocessing: &Preprocessing, input: InputLayout) -> [u64; 2] {
+    let [width, height] = picture.map(u64::from);
     match preprocessing.resize {
         Some(Resize::Exact { width, height }) => [width.into(), height.into()],
         Some(Resize::Shorter(side)) => {

@@ -1,6 +1,6 @@
 //! Random numbers for tests.
 
-#![allow(unreachable_pub, reason = "a module of a test is private to it")]
+#![allow(dead_code, unreachable_pub, reason = "a module of a test is private to it")]
 
 /// Numbers that look random and are the same every time.
 pub struct Random(pub u64);

@@ -5,11 +5,11 @@
 #![allow(dead_code, unreachable_pub)]
 
 use bnn::program::{
-    AffineTerms, Alphabet, BinaryConv, BinaryOutput, Block, BlockPart, BlockTensor, Buffer,
-    BufferId, BufferKind, ChannelOp, ChannelOrder, CombineOp, ConvGeometry, Epilogue, EpilogueOp,
-    FloatConv, Interpolation, Metadata, PadValue, PoolGeometry, Port, Preprocessing, Program,
-    Reduction, Resize, ResizeRounding, Step, StepKind, Tensor, TensorData, TensorId, TensorKind,
-    UnaryFunction,
+    AffineTerms, Alphabet, AnchorMap, BinaryConv, BinaryOutput, Block, BlockPart, BlockTensor,
+    Buffer, BufferId, BufferKind, ChannelOp, ChannelOrder, CombineOp, ConvGeometry, Detector,
+    Epilogue, EpilogueOp, FloatConv, Interpolation, Metadata, PadValue, PoolGeometry, Port,
+    Preprocessing, Program, Reduction, Resize, ResizeRounding, Step, StepKind, Tensor, TensorData,
+    TensorId, TensorKind, UnaryFunction,
 };
 
 /// Puts programs together.
@@ -468,6 +468,51 @@ fn dense_layer(b: &mut Builder, padded: BufferId, dense: BufferId) {
     );
 }
 
+/// A network for pictures of 8x6 pixels whose first map has an anchor at each pixel and whose second map has two at
+/// each second one, for three classes. `split`: scores and offsets are two outputs.
+pub fn detector(split: bool) -> Program {
+    const ROWS: usize = 6;
+    const COLUMNS: usize = 8;
+    let mut b = Builder::new("detector");
+    let input = b.f32_map([ROWS, COLUMNS, 3]);
+    let mut outputs = Vec::new();
+    let values: &[usize] = if split { &[4, 4] } else { &[8] };
+    for (index, &values) in values.iter().enumerate() {
+        // Two anchors for each pixel: 48 of the first map and 48 of the second one.
+        let channels = 2 * values;
+        let output = b.f32_map([ROWS, COLUMNS, channels]);
+        let weights = b.tensor(&format!("{index}.w"), TensorKind::F32, &[channels, 1, 1, 3]);
+        b.step(
+            &format!("head.{index}"),
+            StepKind::FloatConv {
+                conv: FloatConv { input, geometry: plain(3, channels, [1, 1], [0; 4]), weights },
+                epilogue: epilogue([store(output)]),
+            },
+        );
+        outputs.push(b.port(&format!("y{index}"), &[2 * ROWS * COLUMNS, values], output));
+    }
+    b.program.inputs = vec![b.port("x", &[ROWS, COLUMNS, 3], input)];
+    b.program.outputs = outputs;
+    let metadata = &mut b.program.metadata;
+    metadata.preprocessing = Some(Preprocessing {
+        resize: Some(Resize::Exact { width: COLUMNS as u32, height: ROWS as u32 }),
+        crop: None,
+        interpolation: Interpolation::Bilinear,
+        rounding: ResizeRounding::Round,
+        channels: ChannelOrder::Rgb,
+        range: 1.0,
+        mean: vec![0.0],
+        std: vec![1.0],
+    });
+    metadata.labels = ["cat", "dog", "bird"].map(str::to_owned).to_vec();
+    let map = |size, step, shapes: &[[f32; 2]]| AnchorMap { size, step, shapes: shapes.to_vec() };
+    metadata.detector = Some(Detector::new(vec![
+        map([6, 8], [1.0, 1.0], &[[1.5, 2.0]]),
+        map([3, 4], [2.0, 2.0], &[[3.0, 3.0], [2.0, 4.0], [4.0, 2.0], [5.0, 5.0]]),
+    ]));
+    b.program
+}
+
 fn metadata() -> Metadata {
     Metadata {
         preprocessing: Some(Preprocessing {
@@ -481,6 +526,7 @@ fn metadata() -> Metadata {
             std: vec![0.1],
         }),
         labels: ["tench", "crème brûlée", "\"quoted\"", "蜥蜴"].map(String::from).to_vec(),
+        detector: None,
         outputs_are_probabilities: true,
         random_weights: true,
         blocks: Vec::new(),

@@ -16,7 +16,8 @@ pub struct PictureInput {
 }
 
 impl PictureInput {
-    /// Of a model with one input of three dimensions and with preprocessing in its file.
+    /// Of a model with one input of three dimensions and with preprocessing in its file. It has one output, unless it is a
+    /// detector.
     ///
     /// # Errors
     /// [`Status::Unsupported`] for other models.
@@ -30,13 +31,13 @@ impl PictureInput {
                     .into(),
             );
         };
-        let ([input], [_]) = (model.inputs(), model.outputs()) else {
-            return unsupported(format!(
-                "{} inputs and {} outputs, expected one of each for images",
-                model.inputs().len(),
-                model.outputs().len()
-            ));
+        let (inputs, outputs) = (model.inputs(), model.outputs());
+        let [input] = inputs else {
+            return unsupported(format!("{} inputs, expected one for images", inputs.len()));
         };
+        if outputs.len() != 1 && model.detector().is_none() {
+            return unsupported(format!("{} outputs, expected one for images", outputs.len()));
+        }
         Self::of_shape(preprocessing, &input.shape).map_or_else(
             || {
                 unsupported(format!(

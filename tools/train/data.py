@@ -104,3 +104,73 @@ def augment(pictures, generator, reach=4):
     columns = (columns + left[:, None]).to(device)[:, None, :]
     picture = torch.arange(count, device=device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[picture, rows, columns]
+
+
+def distort(pictures, probability, generator):
+    """What happens to photos and not to the pictures of a data set, each kind with the same small probability.
+
+    Pictures f32 [N, H, W, 3] in 0..255 to the same. In this order: another scale, blur or sharpening, brightness and
+    colour, noise, JPEG compression. `generator` is a CPU generator, as for `augment`.
+    """
+    pictures = pictures.permute(0, 3, 1, 2)
+    for change in (_scale, _blur, _colour, _noise, _compress):
+        chosen = torch.rand(len(pictures), generator=generator) < probability
+        if chosen.any():
+            chosen = chosen.to(pictures.device)
+            pictures[chosen] = change(pictures[chosen], generator)
+    return pictures.clamp(0, 255).permute(0, 2, 3, 1)
+
+
+def _random(generator, low, high, like, channels=1):
+    """Uniform numbers [N, channels, 1, 1]."""
+    numbers = torch.rand(len(like), channels, 1, 1, generator=generator) * (high - low) + low
+    return numbers.to(like.device)
+
+
+def _scale(pictures, generator):
+    """Nearer or farther, and a little wider or narrower than tall; the border is reflected."""
+    size = _random(generator, 0.8, 1.25, pictures) * _random(generator, 0.9, 1.1, pictures, 2)
+    transform = torch.zeros(len(pictures), 2, 3, device=pictures.device)
+    transform[:, 0, 0], transform[:, 1, 1] = size[:, 0, 0, 0], size[:, 1, 0, 0]
+    grid = functional.affine_grid(transform, list(pictures.shape), align_corners=False)
+    return functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+
+
+def _blur(pictures, generator):
+    """Mixed with a blurred copy; a negative part sharpens."""
+    line = torch.tensor([0.25, 0.5, 0.25], device=pictures.device)
+    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
+    padded = functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
+    part = _random(generator, -0.5, 1.0, pictures)
+    return torch.lerp(pictures, functional.conv2d(padded, kernel, groups=3), part).clamp(0, 255)
+
+
+def _colour(pictures, generator):
+    """Other light: brightness, its tint, contrast and saturation."""
+    pictures = pictures * _random(generator, 0.75, 1.25, pictures) * _random(generator, 0.92, 1.08, pictures, 3)
+    mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
+    pictures = mean + (pictures - mean) * _random(generator, 0.7, 1.3, pictures)
+    grey = pictures.mean(dim=1, keepdim=True)
+    return (grey + (pictures - grey) * _random(generator, 0.3, 1.5, pictures)).clamp(0, 255)
+
+
+def _noise(pictures, generator):
+    """Normal noise, of each value on its own, as of a sensor in poor light."""
+    noise = torch.randn(pictures.shape, generator=generator).to(pictures.device)
+    return (pictures + noise * _random(generator, 2, 12, pictures)).clamp(0, 255)
+
+
+def _compress(pictures, generator):
+    """Through JPEG and back."""
+    import io
+
+    from PIL import Image
+
+    qualities = torch.randint(35, 95, (len(pictures),), generator=generator).tolist()
+    bytes_in = pictures.permute(0, 2, 3, 1).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
+    out = []
+    for picture, quality in zip(bytes_in, qualities, strict=True):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        out.append(np.asarray(Image.open(file)))
+    return torch.from_numpy(np.stack(out)).to(pictures.device, torch.float32).permute(0, 3, 1, 2)

@@ -34,4 +34,4 @@ pub use react_net::ReActNetA;
 pub use real_to_binary::RealToBinary;
 pub use resnet_e::{ResNetE, Version};
 pub use small_resnet_e::SmallResNetE;
-pub use ssd::Ssd512;
+pub use ssd::{Ssd512, VOC_CLASSES};

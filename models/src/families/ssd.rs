@@ -2,6 +2,38 @@
 
 use super::binary_dense_net::BinaryDenseNet;
 use bnn::architecture::{Architecture, ArchitectureError, Network, Operation, Value, Window};
+use bnn::program::{AnchorMap, Detector};
+
+/// The classes of Pascal VOC in the order of GluonCV, which is that of the alphabet.
+pub const VOC_CLASSES: [&str; 20] = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+];
+
+/// Sides of the square anchors of SSD512 on Pascal VOC, in pixels: each map has those of its own number and of
+/// the next.
+const ANCHOR_SIDES: [f64; 7] = [51.2, 102.4, 189.4, 276.4, 363.52, 450.6, 492.0];
+
+/// Pixels of the input between two places of the first map; each next map has twice the distance.
+const FIRST_STEP: usize = 16;
 
 /// SSD512 (Liu et al. 2016) as the BinaryDenseNet paper uses it, section 4.4, with the layers of GluonCV's ResNet presets.
 ///
@@ -11,6 +43,7 @@ use bnn::architecture::{Architecture, ArchitectureError, Network, Operation, Val
 /// (background first) and another one boxes.
 ///
 /// The output is `[anchors, classes + 1 + 4]`: anchors by map, row, column and shape; scores, then box.
+/// [`Ssd512::detector`] says what they mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ssd512<'a> {
     /// The network that computes the features; its task says picture size and classes.
@@ -32,6 +65,30 @@ impl<'a> Ssd512<'a> {
             anchors: [4, 6, 6, 6, 4, 4],
             backbone_classes: 1000,
         }
+    }
+
+    /// How the rows of the output become boxes.
+    ///
+    /// A map whose anchors have the side `s`, the next map's being `s'`, has at each place a square of side `s`, one of
+    /// side `sqrt(s * s')`, and for each aspect `r` of 2, 1/2, 3, 1/3, as many as it has anchors for, a rectangle of width
+    /// `s * sqrt(r)` and height `s / sqrt(r)`.
+    pub fn detector(&self) -> Detector {
+        let mut size = self.backbone.task.input.map(|side| side.div_ceil(FIRST_STEP));
+        let maps = self.anchors.iter().zip(ANCHOR_SIDES.windows(2)).enumerate();
+        let maps = maps.map(|(index, (&anchors, sides))| {
+            let squares = [sides[0], (sides[0] * sides[1]).sqrt()].map(|side| [side, side]);
+            let aspects = [2.0_f64, 0.5, 3.0, 1.0 / 3.0].map(f64::sqrt);
+            let rectangles = aspects.map(|root| [sides[0] / root, sides[0] * root]);
+            let shapes = squares.iter().chain(&rectangles).take(anchors);
+            let map = AnchorMap {
+                size: size.map(|side| side as u32),
+                step: [(FIRST_STEP << index) as f32; 2],
+                shapes: shapes.map(|shape| shape.map(|side| side as f32)).collect(),
+            };
+            size = size.map(|side| side.div_ceil(2));
+            map
+        });
+        Detector::new(maps.collect())
     }
 
     /// The network.

@@ -2,6 +2,7 @@
 
 mod archs;
 mod blocks;
+mod detector;
 mod drawing;
 mod html;
 mod layer_check;
@@ -26,9 +27,9 @@ use crate::{
 };
 use bnn::{
     Model,
-    convert::{Conversion, ConvertOptions, convert},
+    convert::{Conversion, ConvertError, ConvertOptions, convert},
     format,
-    program::{Metadata, Program},
+    program::{Metadata, Program, ProgramError},
 };
 use clap::{CommandFactory, Parser, Subcommand};
 use layer_check::{LayerArguments, LayerCheck, Subjects};
@@ -90,6 +91,9 @@ struct Arguments {
     /// Names of the classes, one a line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// How the outputs of a network that finds objects become boxes (docs/detection.md)
+    #[arg(long, value_name = "FILE.json")]
+    detector: Option<PathBuf>,
     /// Store float weights as 16-bit floats: half the size, not exact
     #[arg(long)]
     f16: bool,
@@ -153,17 +157,19 @@ fn run() -> Result<()> {
 
 fn run_conversion(arguments: Arguments) -> Result<()> {
     check_paths(&arguments)?;
-    let labels = arguments.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default();
+    let labels = arguments.labels.as_deref().map(read_labels).transpose()?;
+    let detector = arguments.detector.as_deref().map(detector::read).transpose()?;
     // Read before the long work, so that a mistake is told at once.
     let golden = arguments.verify.as_deref().map(Golden::read).transpose()?;
 
-    let Source { graph, bytes: input_bytes, name: input_name, random_weights, notes } =
+    let Source { graph, bytes: input_bytes, name: input_name, random_weights, finds, notes } =
         source::read(&arguments)?;
     let first_input = graph.inputs.first().and_then(|input| input.shape.get(1..)).unwrap_or(&[]);
     let preprocessing = arguments.preprocessing.resolve(first_input)?;
     let metadata = Metadata {
         preprocessing: preprocessing.clone(),
-        labels,
+        labels: labels.or_else(|| Some(finds.as_ref()?.labels.clone())).unwrap_or_default(),
+        detector: detector.or_else(|| Some(finds?.detector)),
         random_weights,
         ..Metadata::default()
     };
@@ -172,13 +178,18 @@ fn run_conversion(arguments: Arguments) -> Result<()> {
     let original = arguments.layers.verify_layers.then(|| graph.clone());
     let converted = convert(graph, &options);
     let Conversion { program, mut report, trace } = converted.map_err(|error| {
+        if let (ConvertError::Program(ProgramError::Detector(what)), Some(path)) =
+            (&error, &arguments.detector)
+        {
+            return Failure::input(path, what);
+        }
         let again = || source::read(&arguments).map(|source| source.graph);
         let message = zeros::refusal(&error, preprocessing.as_ref(), again);
         Failure::new(Status::Unsupported, format_args!("{input_name}: {message}"))
     })?;
     report.notes.splice(0..0, notes);
     if let Some(path) = &arguments.labels {
-        preprocessing::label_count_fits(&program.metadata.labels, &program.outputs)
+        preprocessing::label_count_fits(&program.metadata, &program.outputs)
             .map_err(|message| Failure::input(path, message))?;
     }
     let bytes = format::write(&program).map_err(|error| {

@@ -1,7 +1,9 @@
 //! The flags that say how an image becomes the input.
 
 use crate::exit::{Failure, Result};
-use bnn::program::{ChannelOrder, Interpolation, Port, Preprocessing, Resize, ResizeRounding};
+use bnn::program::{
+    ChannelOrder, Interpolation, Metadata, Port, Preprocessing, Resize, ResizeRounding,
+};
 use clap::ValueEnum;
 
 /// Preprocessing to store in the file; none if no flag is given.
@@ -200,18 +202,23 @@ fn per_channel(
     }
 }
 
-/// Checks that labels and outputs fit: the first output has one value for each label.
-pub(super) fn label_count_fits(labels: &[String], outputs: &[Port]) -> Result<(), String> {
+/// Checks that labels and outputs fit: the first output has one value for each label, or the detector one class.
+pub(super) fn label_count_fits(metadata: &Metadata, outputs: &[Port]) -> Result<(), String> {
     let Some(output) = outputs.first() else { return Ok(()) };
-    let expected: usize = output.shape.iter().product();
-    if labels.is_empty() || labels.len() == expected {
+    let (expected, why) = match &metadata.detector {
+        Some(detector) => match detector.classes(outputs) {
+            Some(classes) => (classes, "the detector has so many classes".to_owned()),
+            None => return Ok(()),
+        },
+        None => {
+            (output.shape.iter().product(), format!("output '{}' has so many values", output.name))
+        }
+    };
+    let found = metadata.labels.len();
+    if found == 0 || found == expected {
         return Ok(());
     }
-    Err(format!(
-        "{} labels, expected {expected}: output '{}' has so many values",
-        labels.len(),
-        output.name
-    ))
+    Err(format!("{found} labels, expected {expected}: {why}"))
 }
 
 #[cfg(test)]

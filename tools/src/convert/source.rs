@@ -9,6 +9,7 @@ use bnn::{
         onnx::{self, ImportError, ImportOptions},
         safetensors::{WeightsError, WeightsFile},
     },
+    program::Detector,
 };
 use bnn_models::{catalogue::Paper, names};
 use std::{
@@ -45,8 +46,27 @@ pub(super) struct Source {
     pub(super) name: String,
     /// Whether its weights are random.
     pub(super) random_weights: bool,
+    /// What its outputs mean, if it is a detector of the catalogue.
+    pub(super) finds: Option<Finds>,
     /// What the user should hear about the reading.
     pub(super) notes: Vec<String>,
+}
+
+/// What a detector of the catalogue finds.
+pub(super) struct Finds {
+    /// How its outputs become boxes.
+    pub(super) detector: Detector,
+    /// Names of its classes.
+    pub(super) labels: Vec<String>,
+}
+
+impl Finds {
+    /// Nothing for a network that is no detector, or takes pictures of another size than that of the catalogue.
+    fn of(entry: Option<&str>, arguments: &Arguments) -> Option<Self> {
+        let entry = bnn_models::find(entry?)?;
+        let detector = entry.detector().filter(|_| arguments.input_shapes.is_empty())?;
+        Some(Self { detector, labels: entry.labels().iter().map(|&label| label.into()).collect() })
+    }
 }
 
 /// Reads the network that the arguments name.
@@ -103,7 +123,7 @@ fn from_onnx(arguments: &Arguments, input: &Path) -> Result<Source> {
         Failure::new(status, error)
     })?;
     let name = input.display().to_string();
-    Ok(Source { graph, bytes, name, random_weights: false, notes: Vec::new() })
+    Ok(Source { graph, bytes, name, random_weights: false, finds: None, notes: Vec::new() })
 }
 
 fn from_weights(arguments: &Arguments, input: &Path, own: &SourceArguments) -> Result<Source> {
@@ -139,6 +159,7 @@ fn from_weights(arguments: &Arguments, input: &Path, own: &SourceArguments) -> R
         bytes: bytes.len() as u64,
         name: input.display().to_string(),
         random_weights: false,
+        finds: Finds::of(entry, arguments),
         notes,
     })
 }
@@ -156,7 +177,8 @@ fn from_nothing(arguments: &Arguments, own: &SourceArguments, seed: u64) -> Resu
     let name = format!("{} with random weights {seed}", architecture.name);
     // What a file of these weights would hold.
     let bytes = weights.iter().map(|(_, tensor)| 4 * tensor.len() as u64).sum();
-    Ok(Source { graph, bytes, name, random_weights: true, notes: Vec::new() })
+    let finds = Finds::of(entry, arguments);
+    Ok(Source { graph, bytes, name, random_weights: true, finds, notes: Vec::new() })
 }
 
 /// The graph, decoupled where that is asked for.

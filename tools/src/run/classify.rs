@@ -1,10 +1,10 @@
-//! `bnn-run IMAGE...`: what is on the images.
+//! `bnn-run IMAGE...`: what is on the images, classes or objects.
 
 use super::{
     PROGRAM,
+    answer::{Answer, Found, Milliseconds, ObjectBox, Prediction},
     limits::Limits,
-    profile::{self, LayerTime},
-    profile_chart,
+    profile, profile_chart,
 };
 use crate::{
     annotate,
@@ -14,24 +14,24 @@ use crate::{
     output::Output,
     picture::PictureInput,
     progress::Progress,
-    terminal::{self, Style, printable},
+    terminal::{self, Style},
 };
 use bnn::{
-    Session,
+    Detection, Error, Session,
     runtime::Profile,
     vision::{self, Image},
 };
-use image::RgbImage;
-use serde::Serialize;
 use std::{
-    borrow::Cow,
     io::{IsTerminal, stdout},
     path::PathBuf,
     time::Instant,
 };
 
-/// Length of a bar for certainty.
-const BAR: usize = 24;
+/// Classes that are shown where nobody says how many.
+const SHOWN_CLASSES: usize = 5;
+
+/// Smallest score of boxes that are shown to people, as text and on pictures; programs get all.
+const SHOWN_SCORE: f32 = 0.5;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -40,9 +40,12 @@ pub(super) struct Arguments {
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArguments,
-    /// Number of classes to show for each image
-    #[arg(long, value_name = "K", default_value = "5", value_parser = at_least_one)]
-    top: usize,
+    /// Number of classes to show for each image, or of boxes at most [default: 5 classes, all boxes]
+    #[arg(long, value_name = "K", value_parser = at_least_one)]
+    top: Option<usize>,
+    /// Smallest score of boxes to show, 0 to 1 [default: 0.5; with --json the model's own]
+    #[arg(long, value_name = "SCORE", value_parser = score)]
+    min_score: Option<f32>,
     /// Print one JSON object a line, one for each image
     #[arg(long)]
     json: bool,
@@ -64,33 +67,10 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a number, 1 or more".to_owned())
 }
 
-/// The answer for one image.
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
-    image: &'a str,
-    model: &'a str,
-    predictions: Vec<Prediction<'a>>,
-    milliseconds: Milliseconds,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    layers: Option<Vec<LayerTime>>,
-    /// The file with the answer drawn beside the image.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotated: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Prediction<'a> {
-    index: usize,
-    label: Option<&'a str>,
-    probability: f32,
-}
-
-/// Time that the parts of the work took.
-#[derive(Debug, Serialize)]
-struct Milliseconds {
-    decode: f64,
-    preprocess: f64,
-    run: f64,
+/// A number from 0 to 1.
+fn score(text: &str) -> Result<f32, String> {
+    let score = text.parse().ok().filter(|score| (0.0..=1.0).contains(score));
+    score.ok_or_else(|| "expected a score, 0 to 1".to_owned())
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -122,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         let answer = match classifier.classify(source, &name) {
             Ok((mut answer, image)) => {
                 if let Some(target) = &target {
-                    let file = target.save(index, &answer.drawn(&image))?;
+                    let file = target.save(index, &answer.drawn(&image, classifier.drawn_score))?;
                     answer.annotated = Some(file.display().to_string());
                 }
                 Ok(answer)
@@ -180,8 +160,12 @@ struct Classifier<'a> {
     session: Session,
     input: PictureInput,
     values: Vec<f32>,
-    scores: Vec<f32>,
-    top: usize,
+    outputs: Vec<Vec<f32>>,
+    top: Option<usize>,
+    /// Boxes of smaller scores are left out.
+    min_score: f32,
+    /// And these on pictures.
+    drawn_score: f32,
     json: bool,
     /// Times by layer, summed over the images.
     profile: Profile,
@@ -201,14 +185,20 @@ impl<'a> Classifier<'a> {
             .then(|| Limits::measure(&session))
             .transpose()
             .map_err(|error| engine::failure(&loaded.name, error))?;
-        let classes = loaded.model.outputs()[0].shape.iter().product();
+        let outputs = loaded.model.outputs().iter().map(|port| vec![0.0; port.elements()]);
         Ok(Self {
             loaded,
             session,
             values: vec![0.0; input.len()],
             input,
-            scores: vec![0.0; classes],
+            outputs: outputs.collect(),
             top: arguments.top,
+            min_score: match arguments.min_score {
+                Some(score) => score,
+                None if arguments.json => 0.0,
+                None => SHOWN_SCORE,
+            },
+            drawn_score: arguments.min_score.unwrap_or(SHOWN_SCORE),
             json: arguments.json,
             profile: Profile::default(),
             limits,
@@ -231,13 +221,19 @@ impl<'a> Classifier<'a> {
             .fill(&image, &mut self.values)
             .map_err(|error| Failure::new(Status::Input, format_args!("{name}: {error}")))?;
         let preprocess = lap();
-        let (inputs, outputs) = (&[&self.values[..]], &mut [&mut self.scores[..]]);
+        let inputs = &[&self.values[..]];
+        let mut outputs: Vec<&mut [f32]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
         let result = if self.limits.is_some() {
-            self.session.run_profiled(inputs, outputs).map(Some)
+            self.session.run_profiled(inputs, &mut outputs).map(Some)
         } else {
-            self.session.run_into(inputs, outputs).map(|()| None)
+            self.session.run_into(inputs, &mut outputs).map(|()| None)
         };
         let profile = result.map_err(|error| engine::failure(name, error))?;
+        let found = if self.loaded.model.detector().is_some() {
+            self.boxes(&image).map_err(|error| engine::failure(name, error))?
+        } else {
+            self.predictions()
+        };
         let run = lap();
 
         let layers = profile.filter(|profile| {
@@ -246,73 +242,53 @@ impl<'a> Classifier<'a> {
         });
         let layers =
             layers.map(|profile| profile::layer_times(&self.session, &profile, self.limits));
-        let program = self.loaded.model.program();
-        // The order is that of the scores: rounding may make two probabilities equal.
-        let best = vision::top_k(&self.scores, self.top);
-        if !program.metadata.outputs_are_probabilities {
-            self.scores = vision::softmax(&self.scores);
-        }
-        let predictions = best
-            .into_iter()
-            .map(|(index, _)| Prediction {
-                index,
-                label: program.metadata.labels.get(index).map(String::as_str),
-                probability: self.scores[index],
-            })
-            .collect();
         let answer = Answer {
             image: name,
             model: &self.loaded.name,
-            predictions,
+            found,
             milliseconds: Milliseconds { decode, preprocess, run },
             layers,
             annotated: None,
         };
         Ok((answer, image))
     }
-}
 
-impl Prediction<'_> {
-    fn name(&self) -> Cow<'_, str> {
-        match self.label {
-            Some(label) => printable(label),
-            None => Cow::Owned(format!("class {}", self.index)),
-        }
+    /// The classes that the scores speak for.
+    fn predictions(&self) -> Found<'a> {
+        let metadata = &self.loaded.model.program().metadata;
+        let scores = &self.outputs[0];
+        // The order is that of the scores: rounding may make two probabilities equal.
+        let best = vision::top_k(scores, self.top.unwrap_or(SHOWN_CLASSES));
+        let softened;
+        let probabilities = if metadata.outputs_are_probabilities {
+            scores
+        } else {
+            softened = vision::softmax(scores);
+            &softened
+        };
+        let prediction = |(index, _)| Prediction {
+            index,
+            label: metadata.labels.get(index).map(String::as_str),
+            probability: probabilities[index],
+        };
+        Found::Predictions(best.into_iter().map(prediction).collect())
     }
-}
 
-impl Answer<'_> {
-    /// The image with the answer beside it.
-    fn drawn(&self, image: &Image) -> RgbImage {
-        let names: Vec<Cow<'_, str>> = self.predictions.iter().map(Prediction::name).collect();
-        let rows: Vec<annotate::Row<'_>> = names
-            .iter()
-            .zip(&self.predictions)
-            .map(|(label, &Prediction { probability, .. })| annotate::Row { label, probability })
-            .collect();
-        annotate::with_classes(image, &rows)
-    }
-
-    fn write(&self, output: &mut Output, style: Style) -> Result<()> {
-        output.line(style.bold(&printable(self.image)))?;
-        let labels: Vec<Cow<'_, str>> = self.predictions.iter().map(Prediction::name).collect();
-        let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
-        for (label, prediction) in labels.iter().zip(&self.predictions) {
-            let probability = f64::from(prediction.probability);
-            let line = format!(
-                "  {label:<width$}  {:5.1} %  {}",
-                probability * 100.0,
-                style.accent(&terminal::bar(probability, BAR))
-            );
-            output.line(line.trim_end())?;
-        }
-        let Milliseconds { decode, preprocess, run } = self.milliseconds;
-        let times = format!(
-            "  decode {}, preprocess {}, run {}",
-            terminal::milliseconds(decode),
-            terminal::milliseconds(preprocess),
-            terminal::milliseconds(run)
-        );
-        output.line(style.dim(&times))
+    /// The boxes that the outputs stand for.
+    fn boxes(&self, image: &Image) -> Result<Found<'a>, Error> {
+        let model = &self.loaded.model;
+        let outputs: Vec<&[f32]> = self.outputs.iter().map(Vec::as_slice).collect();
+        let detections = model.detections(&outputs, image.width(), image.height())?;
+        let object = |found: Detection| ObjectBox {
+            index: found.index,
+            label: model.labels().get(found.index).map(String::as_str),
+            score: found.score,
+            xmin: found.xmin,
+            ymin: found.ymin,
+            xmax: found.xmax,
+            ymax: found.ymax,
+        };
+        let shown = detections.into_iter().filter(|found| found.score >= self.min_score);
+        Ok(Found::Boxes(shown.take(self.top.unwrap_or(usize::MAX)).map(object).collect()))
     }
 }

@@ -75,6 +75,10 @@ struct Report<'a> {
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let options = arguments.engine.options()?;
     let loaded = arguments.model.open()?;
+    if loaded.model.detector().is_some() {
+        let message = "finds objects; eval measures how often classes are right";
+        return Err(Failure::new(Status::Unsupported, format_args!("{}: {message}", loaded.name)));
+    }
     let input = PictureInput::new(&loaded.name, &loaded.model)?;
     let classes = loaded.model.outputs()[0].shape.iter().product();
     let labels = loaded.model.labels();

@@ -11,7 +11,7 @@ use crate::{
 use bnn::{
     Model,
     format::{self, FileSummary},
-    program::{Block, Port, Preprocessing, Resize},
+    program::{Block, Detector, Port, Preprocessing, Resize},
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ struct Inspection<'a> {
     outputs: Vec<NamedShape<'a>>,
     preprocessing: Option<&'a Preprocessing>,
     labels: &'a [String],
+    detector: Option<&'a Detector>,
     outputs_are_probabilities: bool,
     random_weights: bool,
     blocks: &'a [Block],
@@ -71,6 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         outputs: program.outputs.iter().map(NamedShape::from).collect(),
         preprocessing: model.preprocessing(),
         labels: model.labels(),
+        detector: model.detector(),
         outputs_are_probabilities: program.metadata.outputs_are_probabilities,
         random_weights: program.metadata.random_weights,
         blocks: model.blocks(),
@@ -111,6 +113,19 @@ impl Inspection<'_> {
         let preprocessing = self.preprocessing.map_or("none in the file".into(), describe);
         output.line(format_args!("preprocessing: {preprocessing}"))?;
         output.line(format_args!("labels: {}", labels(self.labels)))?;
+        if let Some(detector) = self.detector {
+            output.line(format_args!(
+                "detector: {} anchors on {} map{}; of the {} best boxes with a score above {}, at most {} that overlap \
+                 by no more than {}",
+                detector.anchors(),
+                detector.maps.len(),
+                if detector.maps.len() == 1 { "" } else { "s" },
+                detector.candidates,
+                detector.score_threshold,
+                detector.boxes,
+                detector.overlap_threshold
+            ))?;
+        }
         if self.outputs_are_probabilities {
             output.line("outputs are probabilities")?;
         }

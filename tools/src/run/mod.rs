@@ -1,5 +1,6 @@
 //! `bnn-run`: the model at work.
 
+mod answer;
 mod as_floats;
 mod bench;
 mod classify;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 /// Name of the tool in messages.
 const PROGRAM: &str = "bnn-run";
 
-/// Classifies images with a binary neural network, and measures, verifies and inspects models.
+/// Says what is on images with a binary neural network, and measures, verifies and inspects models.
 #[derive(Debug, Parser)]
 #[command(
     name = PROGRAM,
