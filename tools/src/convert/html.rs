@@ -52,8 +52,9 @@ impl Page {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta http-equiv=\"Content-Security-Policy\" \
              content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-             <title>{}: conversion report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
-            Escaped(title)
+             <title>{}: conversion report</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n",
+            Escaped(title),
+            drawing::STYLE
         );
     }
 
