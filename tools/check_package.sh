@@ -27,7 +27,8 @@ for file in INSTALL.txt README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE THIRD-
     bin/bnn-run include/bnn.h lib/libbnn.a lib/libbnn.so lib/libbnn.so.0 lib/pkgconfig/bnn.pc \
     share/man/man1/bnn-{convert,convert-archs,run,run-bench,run-eval,run-inspect,run-kernels,run-verify}.1 \
     share/bash-completion/completions/bnn-{convert,run} share/zsh/site-functions/_bnn-{convert,run} \
-    share/fish/vendor_completions.d/bnn-{convert,run}.fish share/doc/bnn/docs/{c,format,graph}.md; do
+    share/fish/vendor_completions.d/bnn-{convert,run}.fish share/doc/bnn/docs/{c,format,graph}.md \
+    share/doc/bnn/docs/pictures/airplane.png; do
     [[ -s $file ]] || fail "no $file"
 done
 
@@ -44,7 +45,9 @@ for tool in bnn-convert bnn-run; do
         fail "$tool --version"
 done
 for picture in airplane ship; do
-    answer=$(env -i "${emulator[@]}" bin/bnn-run "share/doc/bnn/examples/$picture.png")
+    answer=$(env -i "${emulator[@]}" bin/bnn-run "share/doc/bnn/examples/$picture.png" --annotate drawn.png)
+    [[ -s drawn.png ]] || fail "$picture.png was not drawn"
+    rm drawn.png
     echo "$answer"
     sed -n 2p <<<"$answer" | grep -q "^ *$picture  *[0-9.]* %" || fail "$picture.png was not named"
 done

@@ -6,7 +6,7 @@ use crate::{
     files,
 };
 use image::{
-    ExtendedColorType, ImageEncoder, Rgb, RgbImage,
+    ExtendedColorType, ImageEncoder, ImageResult, Rgb, RgbImage,
     codecs::png::{CompressionType, FilterType, PngEncoder},
 };
 use std::{io::Cursor, path::Path};
@@ -118,19 +118,27 @@ pub fn blend(picture: &mut RgbImage, (x, y): (i64, i64), colour: Rgb<u8>, opacit
     }
 }
 
+/// The bytes of a PNG file with that picture.
+///
+/// # Errors
+/// If the encoder refuses it, which takes a picture without pixels.
+pub fn png(picture: &RgbImage) -> ImageResult<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    // A drawing becomes a third of what the fastest compression makes of it.
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive)
+        .write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8)?;
+    Ok(bytes.into_inner())
+}
+
 /// Writes a picture into a PNG file, whole or not at all.
 ///
 /// # Errors
 /// [`Status::Other`], naming the file.
 pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
-    let mut bytes = Cursor::new(Vec::new());
-    // A drawing becomes a third of what the fastest compression makes of it.
-    PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive)
-        .write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8)
-        .map_err(|error| {
-            Failure::new(Status::Other, format_args!("{}: {error}", path.display()))
-        })?;
-    files::write(path, &bytes.into_inner())
+    let bytes = png(picture).map_err(|error| {
+        Failure::new(Status::Other, format_args!("{}: {error}", path.display()))
+    })?;
+    files::write(path, &bytes)
 }
 
 #[cfg(test)]

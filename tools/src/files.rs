@@ -17,7 +17,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         .map_err(|error| Failure::new(Status::Other, format_args!("{}: {error}", path.display())))
 }
 
-/// Fails if [`write`] could not write this file, to say so before there is any work to lose. Nothing is
+/// Fails if [`write()`] could not write this file, to say so before there is any work to lose. Nothing is
 /// left behind, and a file that is there stays as it is.
 ///
 /// # Errors

@@ -33,7 +33,8 @@ pub(super) fn shown(image: &Image) -> RgbImage {
 }
 
 fn unchanged(image: &Image) -> RgbImage {
-    RgbImage::from_fn(image.width(), image.height(), |x, y| pixel(image, x, y))
+    RgbImage::from_raw(image.width(), image.height(), image.pixels().to_vec())
+        .expect("three bytes for each pixel")
 }
 
 fn pixel(image: &Image, x: u32, y: u32) -> Rgb<u8> {

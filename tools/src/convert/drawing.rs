@@ -9,6 +9,9 @@ use crate::{
 use bnn::convert::{LayerReport, Precision};
 use std::fmt::Write;
 
+/// Colours of the page and of the drawing.
+pub(super) const STYLE: &str = include_str!("drawing.css");
+
 /// Width that the drawing is made for; larger networks get a wider one.
 const WIDTH: f64 = 1080.0;
 /// Least and largest distance between the middles of two layers.
@@ -24,7 +27,9 @@ const BAR: f64 = 84.0;
 /// Space for a line of text.
 const LINE: f64 = 18.0;
 /// Width of a letter in a block, and of one under it, about.
-const LETTER: (f64, f64) = (6.6, 6.3);
+const LETTER: (f64, f64) = (6.6, 7.2);
+/// Space around a drawing that is not on a page.
+const ALONE: f64 = 16.0;
 /// Arcs that are drawn; a picture with more of them shows nothing.
 const ARCS: usize = 4000;
 
@@ -36,9 +41,14 @@ struct Place {
     height: f64,
 }
 
-/// Draws a network as an SVG element.
+/// Draws a network as an SVG element of a page with [`STYLE`] and a row for each layer.
 pub(super) fn draw(network: &Blocks, layers: &[LayerReport]) -> String {
     Drawing::new(network, layers).svg()
+}
+
+/// Draws a network as an SVG file.
+pub(super) fn draw_alone(network: &Blocks, layers: &[LayerReport]) -> String {
+    Drawing { alone: true, ..Drawing::new(network, layers) }.svg()
 }
 
 struct Drawing<'a> {
@@ -49,6 +59,8 @@ struct Drawing<'a> {
     width: f64,
     /// Height of the middle of all blocks.
     middle: f64,
+    /// Not on a page.
+    alone: bool,
 }
 
 impl<'a> Drawing<'a> {
@@ -72,7 +84,7 @@ impl<'a> Drawing<'a> {
             .collect();
         // A wide enough picture for the lines of text in it.
         let width = (right + 2.0).max(560.0);
-        let mut drawing = Self { network, layers, places, pitch, width, middle: 0.0 };
+        let mut drawing = Self { network, layers, places, pitch, width, middle: 0.0, alone: false };
         let peaks = network.edges.iter().filter_map(|edge| drawing.peak(edge));
         drawing.middle = 6.0 - peaks.fold(-BLOCK.0 / 2.0, f64::min);
         drawing
@@ -96,13 +108,18 @@ impl<'a> Drawing<'a> {
         // Without layers there is nothing to compare.
         let height = if self.layers.is_empty() { shapes } else { macs } + 8.0;
         // Text keeps its size: a narrow window scrolls, a wide one does not blow a small network up.
+        let margin = if self.alone { ALONE } else { 0.0 };
         let _ = write!(
             svg,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" \
-             height=\"{h}\" role=\"img\" aria-label=\"The network as blocks from input to output\">",
-            w = Number(self.width),
-            h = Number(height)
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"{m} {m} {w} {h}\" width=\"{w}\" \
+             height=\"{h}\" role=\"group\" aria-label=\"The network as blocks from input to output\">",
+            m = Number(-margin),
+            w = Number(self.width + 2.0 * margin),
+            h = Number(height + 2.0 * margin)
         );
+        if self.alone {
+            let _ = write!(svg, "<style>\n{STYLE}svg {{ background: var(--card); }}\n</style>");
+        }
         self.edges(&mut svg);
         for (block, place) in self.network.blocks.iter().zip(&self.places) {
             self.block(&mut svg, block, *place, names);
@@ -163,7 +180,8 @@ impl<'a> Drawing<'a> {
 
     fn block(&self, svg: &mut String, block: &Block, place: Place, names: bool) {
         let row = block.layer.and_then(|index| Some((index, self.layers.get(index)?)));
-        if let Some((index, _)) = row {
+        let link = row.filter(|_| !self.alone);
+        if let Some((index, _)) = link {
             let _ = write!(svg, "<a href=\"#layer-{index}\">");
         }
         svg.push_str("<g><title>");
@@ -220,7 +238,7 @@ impl<'a> Drawing<'a> {
             );
         }
         svg.push_str("</g>");
-        if row.is_some() {
+        if link.is_some() {
             svg.push_str("</a>");
         }
     }
@@ -395,6 +413,19 @@ mod tests {
             assert!(neighbours.into_iter().all(|pair| {
                 pair[0].middle + pair[0].width / 2.0 < pair[1].middle - pair[1].width / 2.0
             }));
+        }
+    }
+
+    #[test]
+    fn a_drawing_of_its_own_has_its_colours_and_leads_nowhere() {
+        let (network, layers) = network(3);
+        let svg = draw_alone(&network, &layers);
+        assert!(
+            svg.contains("viewBox=\"-16 -16 592 ") && svg.contains("prefers-color-scheme: dark")
+        );
+        assert!(!svg.contains("href") && !draw(&network, &layers).contains("<style"));
+        for class in ["binary", "bits", "floats", "before", "tick", "inside", "title"] {
+            assert!(STYLE.contains(&format!(".{class} {{")), "{class} has no rule");
         }
     }
 

@@ -6,6 +6,7 @@ use super::{
     drawing::{self, class},
     remarks,
     report::{Document, change, layer_counts},
+    shares, verdict,
     zeros::{self, Source},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     terminal,
 };
 use bnn::{
-    convert::{LayerReport, MacCount, Precision, Report},
+    convert::{LayerReport, MacCount, Precision, Report, WeightBytes},
     program::Program,
 };
 use std::{fmt::Write, path::Path};
@@ -30,10 +31,11 @@ pub(super) fn page(document: &Document<'_>, program: &Program, input: &str) -> S
     let stem = Path::new(&document.output).file_stem().unwrap_or_default().to_string_lossy();
     page.head(&stem);
     page.header(document, &stem, input, &program.name);
-    page.figures(document);
+    page.remarks("Warnings", "warnings", &document.report.warnings);
+    verdict::write(&mut page.0, document.report, document.zeros_counted_in.as_ref());
+    page.cost(document);
     page.network(program, document.report);
     page.layers(document);
-    page.remarks("Warnings", "warnings", &document.report.warnings);
     page.remarks("Notes", "notes", &document.report.notes);
     page.foot();
     page.0
@@ -50,8 +52,9 @@ impl Page {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta http-equiv=\"Content-Security-Policy\" \
              content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-             <title>{}: conversion report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
-            Escaped(title)
+             <title>{}: conversion report</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n",
+            Escaped(title),
+            drawing::STYLE
         );
     }
 
@@ -69,99 +72,51 @@ impl Page {
         self.0.push_str("</p>\n</header>\n");
     }
 
-    fn figures(&mut self, document: &Document<'_>) {
+    fn cost(&mut self, document: &Document<'_>) {
         let report = document.report;
-        self.0.push_str("<dl class=\"figures\">\n");
-        self.figure(
-            "File",
-            &format!(
-                "{} → {}",
-                terminal::bytes(document.input_bytes),
-                terminal::bytes(document.bytes)
-            ),
-            &change(document.input_bytes, document.bytes),
-            &[("binary", document.bytes as f64 / document.input_bytes.max(1) as f64)],
-        );
+        self.0.push_str("<section>\n<h2>Size and cost</h2>\n<dl class=\"figures\">\n");
+        let sizes = |before: u64, after: u64| {
+            format!("{} → {}", terminal::bytes(before), terminal::bytes(after))
+        };
+        let Document { input_bytes, bytes, .. } = *document;
+        self.figure("File", &sizes(input_bytes, bytes), &change(input_bytes, bytes));
         if !report.layers.is_empty() {
-            self.layer_figures(report);
+            let Report { weight_bytes: WeightBytes { before, after }, storage_mbit, macs, .. } =
+                report;
+            let more = format!("{}, {storage_mbit:.2} Mbit", change(*before, *after));
+            self.figure("Weights", &sizes(*before, *after), &more);
+            let MacCount { float, binary } = *macs;
+            self.figure(
+                "Multiply-accumulates an image",
+                &format!("{} binary", terminal::quantity(binary)),
+                &format!("and {} float", terminal::quantity(float)),
+            );
         }
         if let Some(verification) = document.verification {
             let comparison = &verification.comparison;
-            self.figure(
-                "Verified",
-                &format!("{} of {} rows", comparison.rows_within, comparison.rows),
-                &format!("{} of them to the bit", comparison.rows_exact),
-                &[],
-            );
+            let exact = match comparison.rows_exact {
+                0 => "none of them to the bit".to_owned(),
+                some => format!("{some} of them to the bit"),
+            };
+            let rows = format!("{} of {} rows", comparison.rows_within, comparison.rows);
+            self.figure("Verified", &rows, &exact);
         }
         self.0.push_str("</dl>\n");
+        shares::write(&mut self.0, document);
+        self.0.push_str("</section>\n");
     }
 
-    fn layer_figures(&mut self, report: &Report) {
-        let Report { weight_bytes, macs, .. } = report;
-        self.figure(
-            "Weights",
-            &format!(
-                "{} → {}",
-                terminal::bytes(weight_bytes.before),
-                terminal::bytes(weight_bytes.after)
-            ),
-            &format!(
-                "{}, {:.2} Mbit",
-                change(weight_bytes.before, weight_bytes.after),
-                report.storage_mbit
-            ),
-            &[("binary", weight_bytes.after as f64 / weight_bytes.before.max(1) as f64)],
-        );
-        let count = report.layers.len() as f64;
-        let part = |precision| {
-            let of = report.layers.iter().filter(|layer| layer.precision() == precision);
-            of.count() as f64 / count
-        };
-        self.figure(
-            "Layers",
-            &format!("{} binary, {} float", report.binary_layers, report.float_layers),
-            &match report.weight_only_layers {
-                0 => String::new(),
-                some => format!("{some} of the float layers with binary weights"),
-            },
-            &[
-                ("binary", part(Precision::Binary)),
-                ("weights-only", part(Precision::WeightsOnly)),
-                ("float", part(Precision::Float)),
-            ],
-        );
-        let MacCount { float, binary } = *macs;
-        let share = binary as f64 / (binary.saturating_add(float)).max(1) as f64;
-        self.figure(
-            "Multiply-accumulates an image",
-            &format!("{} binary", terminal::quantity(binary)),
-            &format!("and {} float", terminal::quantity(float)),
-            &[("binary", share), ("float", 1.0 - share)],
-        );
-    }
-
-    fn figure(&mut self, what: &str, main: &str, more: &str, shares: &[(&str, f64)]) {
-        let _ = write!(
+    fn figure(&mut self, what: &str, main: &str, more: &str) {
+        let _ = writeln!(
             self.0,
-            "<div><dt>{what}</dt><dd class=\"main\">{main}</dd><dd class=\"more\">{more}</dd>"
+            "<div><dt>{what}</dt><dd class=\"main\">{main}</dd><dd class=\"more\">{more}</dd></div>"
         );
-        if !shares.is_empty() {
-            self.0.push_str("<dd class=\"share\">");
-            for (class, share) in shares {
-                let _ = write!(
-                    self.0,
-                    "<i class=\"{class}\" style=\"width:{}%\"></i>",
-                    Number(100.0 * share.clamp(0.0, 1.0))
-                );
-            }
-            self.0.push_str("</dd>");
-        }
-        self.0.push_str("</div>\n");
     }
 
     fn network(&mut self, program: &Program, report: &Report) {
+        let network = Blocks::new(program, &report.layers);
         self.0.push_str("<section>\n<h2>The network</h2>\n<ul class=\"key\">");
+        let kinds: Vec<&str> = network.blocks.iter().map(|block| class(block.kind)).collect();
         for (class, what) in [
             ("binary", "binary: bits times bits"),
             ("weights-only", "binary weights only"),
@@ -171,10 +126,13 @@ impl Page {
             ("wire bits", "bits"),
             ("wire floats", "floats or integers"),
         ] {
-            let _ = write!(self.0, "<li><i class=\"{class}\"></i>{what}</li>");
+            // What the drawing does not have needs no explanation.
+            let is_kind = ["binary", "weights-only", "float", "other"].contains(&class);
+            if !is_kind || kinds.contains(&class) {
+                let _ = write!(self.0, "<li><i class=\"{class}\"></i>{what}</li>");
+            }
         }
-        self.0.push_str("</ul>\n<div class=\"drawing\">\n");
-        let network = Blocks::new(program, &report.layers);
+        self.0.push_str("</ul>\n<div class=\"drawing\" tabindex=\"0\">\n");
         self.0.push_str(&drawing::draw(&network, &report.layers));
         self.0.push_str(
             "\n</div>\n<p class=\"quiet\">From input to output, one block a step, the higher the \
@@ -185,9 +143,11 @@ impl Page {
     fn layers(&mut self, document: &Document<'_>) {
         let report = document.report;
         self.0.push_str(
-            "<section>\n<h2>Layer by layer</h2>\n<table>\n<thead><tr><th>layer</th>\
-             <th>input → output</th><th>leaves as</th><th>weights before → after</th>\
-             <th>MACs</th><th>binary</th></tr></thead>\n<tbody>\n",
+            "<section>\n<h2>Layer by layer</h2>\n<table>\n<thead><tr><th scope=\"col\">layer</th>\
+             <th scope=\"col\">input → output</th><th scope=\"col\">leaves as</th>\
+             <th class=\"number\" scope=\"col\">weights before</th>\
+             <th class=\"number\" scope=\"col\">after</th><td></td>\
+             <th class=\"number\" scope=\"col\">MACs</th><td></td><th scope=\"col\">binary</th></tr></thead>\n<tbody>\n",
         );
         let largest = |of: fn(&LayerReport) -> u64| {
             report.layers.iter().map(of).max().unwrap_or(0).max(1) as f64
@@ -202,8 +162,9 @@ impl Page {
         let _ = write!(
             self.0,
             "<tr class=\"total\"><td class=\"layer\">total</td><td class=\"maps\"></td><td></td>\
-             <td class=\"sizes\" data-what=\"weights\">{} → {}</td>\
-             <td class=\"sizes\" data-what=\"MACs\">{}</td><td>{}</td></tr>\n\
+             <td class=\"number\" data-what=\"weights before\">{}</td>\
+             <td class=\"number\" data-what=\"after\">{}</td><td class=\"bars weights\"></td>\
+             <td class=\"number\" data-what=\"MACs\">{}</td><td class=\"bars\"></td><td class=\"why\">{}</td></tr>\n\
              </tbody>\n</table>\n</section>\n",
             terminal::bytes(report.weight_bytes.before),
             terminal::bytes(report.weight_bytes.after),
@@ -228,9 +189,12 @@ impl Page {
             "<tr class=\"{class}\" id=\"layer-{index}\"><td class=\"layer\"><code>{}</code>\
              <span class=\"kind\">{}</span></td>\
              <td class=\"maps\" data-what=\"maps\">{} → {}</td>\
-             <td data-what=\"leaves as\">{}</td>\
-             <td class=\"sizes\" data-what=\"weights\">{} → {}<span class=\"bars\">{}{}</span></td>\
-             <td class=\"sizes\" data-what=\"MACs\">{}<span class=\"bars\">{}</span></td>\
+             <td class=\"form\" data-what=\"leaves as\">{}</td>\
+             <td class=\"number\" data-what=\"weights before\">{}</td>\
+             <td class=\"number\" data-what=\"after\">{}</td>\
+             <td class=\"bars weights\" aria-hidden=\"true\">{}{}</td>\
+             <td class=\"number\" data-what=\"MACs\">{}</td>\
+             <td class=\"bars\" aria-hidden=\"true\">{}</td>\
              <td class=\"why\"><span class=\"verdict\">{}</span>",
             Escaped(&layer.name),
             Escaped(&layer.kind),

@@ -10,7 +10,9 @@ mod made_up;
 mod preprocessing;
 mod remarks;
 mod report;
+mod shares;
 mod source;
+mod verdict;
 mod zeros;
 
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
 };
 use bnn::{
     Model,
-    convert::{Conversion, ConvertError, ConvertOptions, convert},
+    convert::{Conversion, ConvertError, ConvertOptions, LayerReport, convert},
     format,
     program::{Metadata, Program, ProgramError},
 };
@@ -130,6 +132,11 @@ fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {
 /// The command line, for what is made from it: man pages and completions.
 pub fn command() -> clap::Command {
     Tool::command()
+}
+
+/// The network of a program as an SVG file: the drawing of the report, without the page around it.
+pub fn drawing(program: &Program, layers: &[LayerReport]) -> String {
+    drawing::draw_alone(&blocks::Blocks::new(program, layers), layers)
 }
 
 /// Runs the tool on the arguments of the process.

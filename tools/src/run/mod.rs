@@ -13,6 +13,9 @@ mod profile;
 mod profile_chart;
 mod verify;
 
+pub use profile::LayerTime;
+pub use profile_chart::svg as profile_chart;
+
 use crate::{
     exit::{self, Result},
     version,

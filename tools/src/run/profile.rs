@@ -13,25 +13,25 @@ use std::time::Duration;
 
 /// Time of one layer.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct LayerTime {
+pub struct LayerTime {
     /// Name of the layer in the original graph.
-    pub(super) name: String,
+    pub name: String,
     /// Kind of the step.
-    pub(super) kind: &'static str,
+    pub kind: &'static str,
     /// Kernel that did the work; empty where there is no choice.
-    pub(super) kernel: &'static str,
+    pub kernel: &'static str,
     /// Height, width and channels of what it computed.
-    pub(super) output_shape: [usize; 3],
+    pub output_shape: [usize; 3],
     /// Multiply-accumulates for one image.
-    pub(super) macs: u64,
+    pub macs: u64,
     /// Milliseconds for one image.
-    pub(super) ms: f64,
+    pub ms: f64,
     /// Part of the whole time.
-    pub(super) fraction: f64,
+    pub fraction: f64,
     /// 10^9 multiply-accumulates a second.
-    pub(super) gmacs: Option<f64>,
-    /// That rate as a part of the [limit](Limits) for such layers.
-    pub(super) share_of_limit: Option<f64>,
+    pub gmacs: Option<f64>,
+    /// That rate as a part of what such layers reach at best.
+    pub share_of_limit: Option<f64>,
 }
 
 impl LayerTime {

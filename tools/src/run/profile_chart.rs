@@ -24,13 +24,13 @@ const HEADING: i64 = 142;
 const ROWS: i64 = 152;
 const ROW: i64 = 24;
 /// Left ends of names and bars, and their widths.
-const NAMES: (i64, i64) = (MARGIN, 262);
-const BARS: (i64, i64) = (NAMES.0 + NAMES.1 + 12, 450);
+const NAMES: (i64, i64) = (MARGIN, 286);
+const BARS: (i64, i64) = (NAMES.0 + NAMES.1 + 12, 430);
 /// Right ends of the three columns of numbers.
 const NUMBERS: [i64; 3] = [BARS.0 + BARS.1 + 88, BARS.0 + BARS.1 + 158, WIDTH - MARGIN];
 const HEADINGS: [&str; 3] = ["time", "share", "of the limit"];
 /// Letters of a name that a drawing has room for, whatever the font is, and of a title.
-const NAME: usize = 38;
+const NAME: usize = 37;
 const LONG: usize = 100;
 
 /// Colours that are told apart on light and dark ground, and by the colour-blind.
@@ -264,7 +264,8 @@ fn row(index: usize, layer: &LayerTime, longest: f64) -> Group {
     row
 }
 
-fn svg(title: &str, layers: &[LayerTime]) -> String {
+/// The chart as an SVG file.
+pub fn svg(title: &str, layers: &[LayerTime]) -> String {
     let height = height(layers);
     let mut svg = String::new();
     // Writing to a string does not fail.
@@ -368,7 +369,7 @@ mod tests {
                     && line.contains(&format!("width=\"{width}\""))
             })
         };
-        assert!(bar("float", 450) && bar("binary", 150), "{svg}");
+        assert!(bar("float", 430) && bar("binary", 143), "{svg}");
         for text in ["1.00 ms", "25.0 %", "50 %", "float 3.00 ms (75 %)", "kernel, 1x2x3"] {
             assert!(svg.contains(text), "{text}");
         }
@@ -379,8 +380,8 @@ mod tests {
                 .filter(|&x| picture.get_pixel(x as u32, y as u32).0 == kind.colour())
                 .count()
         };
-        assert_eq!(coloured(ROWS + 12, Kind::Float), 450);
-        assert_eq!(coloured(ROWS + ROW + 12, Kind::Binary), 150);
+        assert_eq!(coloured(ROWS + 12, Kind::Float), 430);
+        assert_eq!(coloured(ROWS + ROW + 12, Kind::Binary), 143);
         // Of all layers together: three quarters are floats, and they come second.
         let whole = |x: i64| picture.get_pixel((WHOLE.x + x) as u32, WHOLE.y as u32 + 5).0;
         assert_eq!(whole(245), Kind::Binary.colour());

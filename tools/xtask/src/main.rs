@@ -10,6 +10,7 @@ mod licences;
 mod manual;
 mod onnx_proto;
 mod package;
+mod pictures;
 mod root;
 mod time;
 mod unsafe_inventory;
@@ -39,6 +40,8 @@ usage: cargo xtask CHORE
       --out DIR       where the archive and SHA256SUMS go (default target/package)
       --deb           make Debian packages as well, with cargo-deb
       --keep-paths    leave folders of this machine in what is built, and build less anew
+  pictures            paint the pictures of the documentation, docs/pictures
+  pictures --check    fail if they are not what would be painted
   unsafe              count the unsafe code anew, in the table of docs/unsafe.md
   unsafe --check      fail if that table is not up to date; prints the total";
 
@@ -55,6 +58,8 @@ fn main() -> Result<()> {
         ["package", ref options @ ..] => package::package(options),
         ["onnx-proto"] => onnx_proto::generate(),
         ["onnx-proto", "--check"] => onnx_proto::check(),
+        ["pictures"] => pictures::write(),
+        ["pictures", "--check"] => pictures::check(),
         ["unsafe"] => unsafe_inventory::write(),
         ["unsafe", "--check"] => unsafe_inventory::check(),
         _ => bail!("{USAGE}"),

@@ -27,8 +27,9 @@ const AT_THE_TOP: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "L
 
 /// Folders of the repository that are kept as documentation, under the same names so that links hold,
 /// and the endings of the files in them that users have a use for.
-const DOCUMENTATION: [(&str, &[&str]); 5] = [
+const DOCUMENTATION: [(&str, &[&str]); 6] = [
     ("docs", &["md"]),
+    ("docs/pictures", &["png", "svg"]),
     ("examples", &["md", "png"]),
     ("examples/c", &["c", "cpp", "py", "supp"]),
     ("include", &["h"]),

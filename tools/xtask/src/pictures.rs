@@ -1,0 +1,150 @@
+//! The pictures of the documentation, from our own model and pictures.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use bnn::convert::{Conversion, ConvertOptions, convert};
+
+use bnn::{Isa, Model, SessionOptions, vision};
+use bnn_tools::run::LayerTime;
+use bnn_tools::{annotate, canvas};
+
+use crate::root::root;
+
+/// Where they lie.
+const FOLDER: &str = "docs/pictures";
+
+/// Classes that are drawn.
+const TOP: usize = 5;
+
+/// Times differ from run to run, so the chart shows these: of the default model on a Cascade Lake
+/// processor, one thread, `bnn-run bench --seconds 3`. Name, whether it is binary, height, width and
+/// channels of what it computes, microseconds, percent of the limit.
+#[rustfmt::skip]
+const PROFILE: [(&str, bool, [usize; 3], f64, f64); 21] = [
+    ("input.order + stem.conv + stem.pool", false, [16, 16, 32], 169.3, 12.0),
+    ("blocks.0.conv", true, [16, 16, 32], 58.0, 13.0),
+    ("blocks.1.conv", true, [16, 16, 32], 49.7, 15.0),
+    ("blocks.2.conv", true, [16, 16, 32], 48.2, 16.0),
+    ("blocks.3.conv", true, [16, 16, 32], 48.3, 16.0),
+    ("blocks.4.conv", true, [8, 8, 64], 15.8, 24.0),
+    ("blocks.4.shortcut.pool + blocks.4.shortcut.conv", false, [8, 8, 64], 16.2, 19.0),
+    ("blocks.5.conv", true, [8, 8, 64], 18.9, 40.0),
+    ("blocks.6.conv", true, [8, 8, 64], 18.6, 41.0),
+    ("blocks.7.conv", true, [8, 8, 64], 27.1, 28.0),
+    ("blocks.8.conv", true, [4, 4, 128], 8.2, 46.0),
+    ("blocks.8.shortcut.pool + blocks.8.shortcut.conv", false, [4, 4, 128], 9.9, 31.0),
+    ("blocks.9.conv", true, [4, 4, 128], 13.2, 58.0),
+    ("blocks.10.conv", true, [4, 4, 128], 13.0, 59.0),
+    ("blocks.11.conv", true, [4, 4, 128], 13.3, 58.0),
+    ("blocks.12.conv", true, [2, 2, 256], 6.4, 59.0),
+    ("blocks.12.shortcut.pool + blocks.12.shortcut.conv", false, [2, 2, 256], 17.6, 18.0),
+    ("blocks.13.conv", true, [2, 2, 256], 11.2, 68.0),
+    ("blocks.14.conv", true, [2, 2, 256], 11.0, 70.0),
+    ("blocks.15.conv + classifier.mean", true, [1, 1, 256], 10.9, 70.0),
+    ("classifier", false, [1, 1, 10], 1.6, 4.0),
+];
+
+/// Paints all pictures, and replaces those that differ.
+pub(crate) fn write() -> Result<()> {
+    let folder = root().join(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (name, bytes) in pictures()? {
+        let path = folder.join(name);
+        fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}: {} bytes", path.display(), bytes.len());
+    }
+    Ok(())
+}
+
+/// Fails if a picture is not what would be painted.
+pub(crate) fn check() -> Result<()> {
+    for (name, bytes) in pictures()? {
+        let path = root().join(FOLDER).join(name);
+        let found = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if found != bytes {
+            bail!("{} is out of date: run `cargo xtask pictures`", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Names and contents of the files.
+fn pictures() -> Result<[(&'static str, Vec<u8>); 3]> {
+    Ok([
+        ("airplane.png", answer("examples/airplane.png")?),
+        ("network.svg", network()?.into_bytes()),
+        ("profile.svg", profile().into_bytes()),
+    ])
+}
+
+/// What `bnn-run PICTURE --annotate FILE` draws. All kernels say the same; the floats of the portable one
+/// are the same on every machine.
+fn answer(path: &str) -> Result<Vec<u8>> {
+    let image = vision::decode_file(root().join(path))?;
+    let model = Model::from_bytes(bnn_models::default_model())?;
+    let mut session = model.session(&SessionOptions::default().isa(Isa::Scalar))?;
+    let predictions = session.classify(&image, TOP)?;
+    let rows: Vec<annotate::Row<'_>> = predictions
+        .iter()
+        .map(|prediction| annotate::Row {
+            label: prediction.label.as_deref().unwrap_or_default(),
+            probability: prediction.probability,
+        })
+        .collect();
+    let picture = annotate::with_classes(&image, &rows);
+    canvas::png(&picture).with_context(|| format!("cannot draw on {path}"))
+}
+
+/// The drawing of `bnn-convert --report FILE.html` for the default model.
+fn network() -> Result<String> {
+    let options =
+        ConvertOptions { metadata: bnn_models::default_metadata(), ..ConvertOptions::default() };
+    let Conversion { program, report, .. } = convert(bnn_models::default_graph()?, &options)?;
+    Ok(bnn_tools::convert::drawing(&program, &report.layers) + "\n")
+}
+
+/// What `bnn-run bench --profile-chart FILE.svg` drew once.
+fn profile() -> String {
+    let all: f64 = PROFILE.iter().map(|(.., microseconds, _)| microseconds).sum();
+    let layers = PROFILE.map(|(name, binary, output_shape, microseconds, limit)| LayerTime {
+        name: name.to_owned(),
+        kind: if binary { "binary_conv" } else { "float_conv" },
+        kernel: if binary { "bits" } else { "floats" },
+        output_shape,
+        macs: 0,
+        ms: microseconds / 1e3,
+        fraction: microseconds / all,
+        gmacs: None,
+        share_of_limit: Some(limit / 100.0),
+    });
+    bnn_tools::run::profile_chart(&format!("default on avx512: {:.2} ms", all / 1e3), &layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pictures_are_up_to_date_and_small() {
+        check().unwrap();
+        let files = fs::read_dir(root().join(FOLDER)).unwrap();
+        let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(bytes < 100_000, "{bytes} bytes of pictures");
+    }
+
+    #[test]
+    fn readers_find_them_in_the_documentation() {
+        let readme = fs::read_to_string(root().join("README.md")).unwrap();
+        let mut texts = readme;
+        for entry in fs::read_dir(root().join("docs")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "md") {
+                texts += &fs::read_to_string(path).unwrap();
+            }
+        }
+        for (name, _) in pictures().unwrap() {
+            assert!(texts.contains(&format!("pictures/{name})")), "{name} is shown nowhere");
+        }
+    }
+}
