@@ -98,7 +98,7 @@ impl AffineBinary {
                 unsafe { self.apply_avx2(accumulators, input_sums, rows, out) }
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx512Vpopcnt => {
+            Isa::Avx512 | Isa::Avx512Vpopcnt | Isa::Amx => {
                 let _proof = require(isa, Avx512::detect());
                 // SAFETY: the line above proves the features.
                 unsafe { self.apply_avx512(accumulators, input_sums, rows, out) }

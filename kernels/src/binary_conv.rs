@@ -31,6 +31,8 @@ mod byte_counters;
 #[cfg(target_arch = "aarch64")]
 mod byte_counts;
 #[cfg(target_arch = "x86_64")]
+mod byte_tiles;
+#[cfg(target_arch = "x86_64")]
 mod carry_save;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod depthwise;
@@ -247,7 +249,9 @@ fn choose(
     alphabet: Alphabet,
     weights: &[u64],
 ) -> Box<dyn PackedKernel> {
+    use crate::amx::Amx;
     use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+    use byte_tiles::ByteTiles;
     use carry_save::CarrySave;
     use depthwise::{Depthwise, Level};
     use lut4::Lut4;
@@ -260,6 +264,7 @@ fn choose(
         Lut4Avx512(Avx512),
         CarrySave(Avx512),
         Lanes(Avx512Vpopcnt),
+        Bytes(Amx),
     }
 
     let channels = geometry.in_channels / geometry.groups;
@@ -268,6 +273,7 @@ fn choose(
     let avx2 = (isa >= Isa::Avx2).then(Avx2::detect).flatten();
     let avx512 = (isa >= Isa::Avx512).then(Avx512::detect).flatten();
     let lanes = (isa >= Isa::Avx512Vpopcnt).then(Avx512Vpopcnt::detect).flatten();
+    let amx = (isa >= Isa::Amx).then(Amx::detect).flatten();
 
     // Depth-wise, or nearly so: there are more channels to do at once than outputs for each.
     if channels == 1 && outputs < geometry.groups {
@@ -292,6 +298,7 @@ fn choose(
         avx512.map(|proof| (lut4(64), Choice::Lut4Avx512(proof))),
         avx512.map(|proof| (cost(64, 8, 172, 6900), Choice::CarrySave(proof))),
         lanes.map(|proof| (cost(16, 32, 160, 600), Choice::Lanes(proof))),
+        amx.map(|proof| (byte_tiles::cost(geometry), Choice::Bytes(proof))),
     ];
     let best = candidates.into_iter().flatten().min_by_key(|(cost, _)| *cost);
     match best.map(|(_, choice)| choice) {
@@ -312,6 +319,9 @@ fn choose(
         Some(Choice::Lanes(proof)) => {
             let kernel = PopcountLanes::new(proof, geometry);
             Box::new(Tiled::new(kernel, geometry, pad, alphabet, weights))
+        }
+        Some(Choice::Bytes(proof)) => {
+            Box::new(ByteTiles::new(proof, geometry, pad, alphabet, weights))
         }
     }
 }

@@ -230,7 +230,7 @@ fn pack_for<T: x86_64::Element>(isa: Isa, packing: &Packing<'_, T>, out: &mut [u
         Isa::Scalar => pack(Portable, packing, out),
         Isa::V2 => T::pack_v2(require(isa, V2::detect()), packing, out),
         Isa::Avx2 => T::pack_avx2(require(isa, Avx2::detect()), packing, out),
-        Isa::Avx512 | Isa::Avx512Vpopcnt => {
+        Isa::Avx512 | Isa::Avx512Vpopcnt | Isa::Amx => {
             T::pack_avx512(require(isa, Avx512::detect()), packing, out);
         }
         Isa::Neon => panic!("{isa} is not available"),

@@ -230,7 +230,7 @@ fn tiles(isa: Isa) -> Option<&'static tiles::Tiles> {
         Isa::Scalar | Isa::Neon => None,
         Isa::V2 => Some(&tiles::V2),
         Isa::Avx2 => Some(&tiles::AVX2),
-        Isa::Avx512 | Isa::Avx512Vpopcnt => Some(&tiles::AVX512),
+        Isa::Avx512 | Isa::Avx512Vpopcnt | Isa::Amx => Some(&tiles::AVX512),
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with VPOPCNTDQ.
     Avx512Vpopcnt,
+    /// The same with the tile registers of AMX, for products of bytes.
+    Amx,
     /// The vectors of 64-bit Arm (Advanced SIMD), in the instructions of the first processors that had
     /// them (Armv8.0).
     Neon,
@@ -32,9 +34,6 @@ pub enum IsaError {
         "unknown instruction set '{0}', expected one of scalar, v2, avx2, avx512, avx512vpopcnt, amx, neon"
     )]
     Unknown(String),
-    /// This version has no kernels for it.
-    #[error("this version has no kernels for '{0}'")]
-    NotBuilt(String),
     /// The processor lacks it.
     #[error("this processor cannot run '{isa}': {missing} missing")]
     Unavailable {
@@ -47,8 +46,15 @@ pub enum IsaError {
 
 impl Isa {
     /// All paths, slowest first.
-    pub const ALL: [Self; 6] =
-        [Self::Scalar, Self::V2, Self::Avx2, Self::Avx512, Self::Avx512Vpopcnt, Self::Neon];
+    pub const ALL: [Self; 7] = [
+        Self::Scalar,
+        Self::V2,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Avx512Vpopcnt,
+        Self::Amx,
+        Self::Neon,
+    ];
 
     /// The name that `BNN_ISA` and `--isa` take.
     pub fn name(self) -> &'static str {
@@ -58,6 +64,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Vpopcnt => "avx512vpopcnt",
+            Self::Amx => "amx",
             Self::Neon => "neon",
         }
     }
@@ -108,7 +115,7 @@ impl Isa {
     pub fn is_built(self) -> bool {
         match self {
             Self::Scalar => true,
-            Self::V2 | Self::Avx2 | Self::Avx512 | Self::Avx512Vpopcnt => {
+            Self::V2 | Self::Avx2 | Self::Avx512 | Self::Avx512Vpopcnt | Self::Amx => {
                 cfg!(target_arch = "x86_64")
             }
             Self::Neon => cfg!(target_arch = "aarch64"),
@@ -138,6 +145,16 @@ impl Isa {
                 "avx512vl",
                 "avx512vpopcntdq"
             ),
+            Self::Amx => {
+                let mut features = Self::Avx512Vpopcnt.features();
+                let present = crate::amx::present();
+                features.push(("amx-tile and amx-int8", present));
+                if present {
+                    let working = crate::amx::Amx::detect().is_some();
+                    features.push(("the system's permission to use amx", working));
+                }
+                features
+            }
             Self::Neon => vec![("a 64-bit Arm processor", false)],
         }
     }
@@ -176,10 +193,7 @@ impl FromStr for Isa {
         if let Some(isa) = Self::ALL.into_iter().find(|isa| isa.name() == name) {
             return Ok(isa);
         }
-        Err(match name {
-            "amx" => IsaError::NotBuilt(name.to_owned()),
-            _ => IsaError::Unknown(name.to_owned()),
-        })
+        Err(IsaError::Unknown(name.to_owned()))
     }
 }
 
@@ -194,16 +208,9 @@ mod tests {
             assert_eq!(isa.to_string(), isa.name());
         }
         assert!(Isa::ALL.is_sorted(), "slowest first");
-        for (name, expected) in [
-            ("amx", "this version has no kernels for 'amx'"),
-            (
-                "NEON",
-                "unknown instruction set 'NEON', expected one of scalar, v2, avx2, avx512, avx512vpopcnt, \
-                 amx, neon",
-            ),
-        ] {
-            assert_eq!(name.parse::<Isa>().unwrap_err().to_string(), expected);
-        }
+        let expected = "unknown instruction set 'NEON', expected one of scalar, v2, avx2, avx512, \
+                        avx512vpopcnt, amx, neon";
+        assert_eq!("NEON".parse::<Isa>().unwrap_err().to_string(), expected);
     }
 
     #[test]

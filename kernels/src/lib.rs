@@ -8,6 +8,8 @@
 
 mod affine;
 mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod binary_conv;
 mod bit_string;
 mod bits;

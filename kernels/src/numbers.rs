@@ -52,7 +52,7 @@ macro_rules! for_each_isa {
                     unsafe { on_avx2($($argument),+) }
                 }
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 | Isa::Avx512Vpopcnt => {
+                Isa::Avx512 | Isa::Avx512Vpopcnt | Isa::Amx => {
                     let _proof = require(isa, Avx512::detect());
                     // SAFETY: the line above proves the features.
                     unsafe { on_avx512($($argument),+) }

@@ -112,7 +112,7 @@ macro_rules! vectorised {
                     match isa {
                         $crate::Isa::V2 => v2($($argument),*),
                         $crate::Isa::Avx2 => avx2($($argument),*),
-                        $crate::Isa::Avx512 | $crate::Isa::Avx512Vpopcnt => avx512($($argument),*),
+                        $crate::Isa::Avx512 | $crate::Isa::Avx512Vpopcnt | $crate::Isa::Amx => avx512($($argument),*),
                         $crate::Isa::Scalar | $crate::Isa::Neon => {
                             unreachable!("{isa} has no vectors on this processor")
                         }

@@ -246,7 +246,8 @@ mod tests {
         let version = FormatError::Version { major: 9, minor: 0 };
         assert_eq!(status(version.into()), bnn_status::Unsupported);
         assert_eq!(status(IsaError::Unknown("mmx".into()).into()), bnn_status::InvalidArgument);
-        assert_eq!(status(IsaError::NotBuilt("amx".into()).into()), bnn_status::Unsupported);
+        let missing = IsaError::Unavailable { isa: crate::Isa::Amx, missing: "amx".into() };
+        assert_eq!(status(missing.into()), bnn_status::Unsupported);
         let file = ImageError::File { path: "x".into(), source: Box::new(ImageError::Empty) };
         assert_eq!(status(file.into()), bnn_status::InvalidImage);
     }

@@ -80,6 +80,9 @@ fn kernels(
         add!(CarrySave, Avx512::detect());
         add!(PopcountLanes, Avx512::detect().map(vector::EmulatedVpopcnt));
         add!(PopcountLanes, Avx512Vpopcnt::detect());
+        let portable = crate::amx::Portable;
+        let kernel = byte_tiles::ByteTiles::new(portable, geometry, pad, alphabet, weights);
+        all.push(conv(Box::new(kernel)));
     }
     #[cfg(target_arch = "aarch64")]
     if let Some(proof) = crate::features::Neon::detect() {

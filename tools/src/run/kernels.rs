@@ -7,7 +7,7 @@ use crate::{
     table::{Align, Table},
     terminal::Style,
 };
-use bnn::{Isa, IsaError};
+use bnn::Isa;
 use serde::Serialize;
 
 #[derive(Debug, clap::Args)]
@@ -19,9 +19,6 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
 }
-
-/// Names of paths that other versions have, so that nobody wonders where they are.
-const ELSEWHERE: [&str; 1] = ["amx"];
 
 #[derive(Debug, Serialize)]
 struct Kernels {
@@ -48,14 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         Some((isa, source)) => (isa, format!("asked for by {source}")),
         None => (Isa::best(), "the fastest that this processor has".to_owned()),
     };
-    let mut isas: Vec<Path> = Isa::ALL.into_iter().map(describe).collect();
-    for name in ELSEWHERE {
-        if let Err(IsaError::NotBuilt(_)) = name.parse::<Isa>() {
-            let note = Some("this version has no kernels for it");
-            let (missing, features) = (Vec::new(), Vec::new());
-            isas.push(Path { name, built: false, available: false, missing, features, note });
-        }
-    }
+    let isas = Isa::ALL.into_iter().map(describe).collect();
     let kernels =
         Kernels { chosen: chosen.name(), reason, architecture: std::env::consts::ARCH, isas };
     let mut output = Output::new();
@@ -70,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 fn describe(isa: Isa) -> Path {
     Path {
         name: isa.name(),
-        built: true,
+        built: isa.is_built(),
         available: isa.is_available(),
         missing: isa.missing_features(),
         features: isa.features().into_iter().map(|(name, _)| name).collect(),
@@ -98,10 +88,9 @@ impl Kernels {
             ("needs", Align::Left),
         ]);
         for path in &self.isas {
-            let state = match (path.built, path.available) {
-                (false, _) => "not built".to_owned(),
-                (true, true) => "available".to_owned(),
-                (true, false) => format!("missing {}", path.missing.join(", ")),
+            let state = match path.available {
+                true => "available".to_owned(),
+                false => format!("missing {}", path.missing.join(", ")),
             };
             let mut needs = path.features.join(", ");
             if let Some(note) = path.note.filter(|_| path.built) {
