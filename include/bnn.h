@@ -349,6 +349,73 @@ bnn_status bnn_model_rank(const bnn_model *model,
                           size_t *count);
 
 /*
+ * ---- Finding objects ---------------------------------------------------------------------------
+ *
+ * Networks that find objects (docs/detection.md) answer with boxes, best first, in pixels of the picture as it
+ * was given. Everything else is as for classes.
+ */
+
+/**
+ * An object in a picture. Sides are counted in pixels from the left upper corner of the picture; a box may
+ * reach beyond it.
+ */
+typedef struct {
+    /** Position of the class among the labels. */
+    size_t index;
+    /** Name of the class, UTF-8, or NULL. It lives as long as the model or any session of it. */
+    const char *label;
+    /** Probability of the class, 0 to 1. */
+    float score;
+    /** Left side. */
+    float xmin;
+    /** Upper side. */
+    float ymin;
+    /** Right side. */
+    float xmax;
+    /** Lower side. */
+    float ymax;
+} bnn_detection;
+
+/**
+ * The most boxes that the network gives for a picture: room for so many is always enough. 0 if it finds
+ * no objects, and for NULL.
+ */
+size_t bnn_model_box_count(const bnn_model *model);
+
+/**
+ * Finds the objects in a picture file (PNG, JPEG, WebP, BMP or GIF) of any size. On Unix `path` may be any
+ * bytes, elsewhere it is UTF-8.
+ *
+ * At most `capacity` boxes are written; `*count` says how many, 0 on failure.
+ */
+bnn_status bnn_session_detect_file(bnn_session *session,
+                                   const char *path,
+                                   bnn_detection *detections,
+                                   size_t capacity,
+                                   size_t *count);
+
+/**
+ * Finds the objects in a picture file that is in memory, `length` bytes at `bytes`, as
+ * bnn_session_detect_file() does.
+ */
+bnn_status bnn_session_detect_encoded(bnn_session *session,
+                                      const uint8_t *bytes,
+                                      size_t length,
+                                      bnn_detection *detections,
+                                      size_t capacity,
+                                      size_t *count);
+
+/** Finds the objects in a picture of any size given as pixels, as bnn_session_classify_pixels() takes them. */
+bnn_status bnn_session_detect_pixels(bnn_session *session,
+                                     const uint8_t *pixels,
+                                     size_t length,
+                                     uint32_t width,
+                                     uint32_t height,
+                                     bnn_detection *detections,
+                                     size_t capacity,
+                                     size_t *count);
+
+/*
  * ---- Running tensors ---------------------------------------------------------------------------
  *
  * Values go in and come out in the layout of the original network, images of a batch one after the

@@ -16,6 +16,9 @@ const MODELS: [&[u8]; 3] = [
     include_bytes!("../../tests/data/format-2.0.bnn"),
 ];
 
+/// A small model that finds objects.
+const DETECTOR: &[u8] = include_bytes!("../../tests/data/format-2.1-detector.bnn");
+
 /// Handles of each kind that there can be at a time.
 const SLOTS: usize = 3;
 
@@ -183,7 +186,10 @@ impl Caller<'_> {
 
     fn read_model(&mut self) -> bnn_status {
         let slot = self.slot();
-        let mut bytes = MODELS[usize::from(self.byte()) % MODELS.len()].to_vec();
+        let mut bytes = match self.byte() {
+            u8::MAX => DETECTOR.to_vec(),
+            which => MODELS[usize::from(which) % MODELS.len()].to_vec(),
+        };
         match self.byte() {
             0 => bytes.truncate(self.number().wrapping_mul(8) % (bytes.len() + 1)),
             1 => {
@@ -373,25 +379,35 @@ impl Caller<'_> {
         let mut count = usize::MAX;
         let place = if self.byte() == 0 { ptr::null_mut() } else { found.as_mut_ptr() };
         let number = if self.byte() == 0 { ptr::null_mut() } else { &raw mut count };
-        // SAFETY: a live session or null, room for so many predictions or null, a text, and memory of
-        // these lengths.
-        let status = unsafe {
+        // Which of the two is refused depends on the network.
+        let mut boxes: Vec<bnn_detection> = (0..capacity).map(|_| no_box()).collect();
+        let mut box_count = usize::MAX;
+        let box_place = if place.is_null() { ptr::null_mut() } else { boxes.as_mut_ptr() };
+        let box_number = if number.is_null() { ptr::null_mut() } else { &raw mut box_count };
+        // SAFETY: a live session or null, room for so many predictions and boxes or null, a text, and memory
+        // of these lengths.
+        let (status, detected) = unsafe {
             match self.byte() % 3 {
                 0 => {
                     let text = [b"/dev/null/".as_slice(), self.text().as_bytes()].concat();
                     let path = CString::new(text).unwrap_or_default();
-                    bnn_session_classify_file(session, path.as_ptr(), place, capacity, number)
+                    let path = path.as_ptr();
+                    (
+                        bnn_session_classify_file(session, path, place, capacity, number),
+                        bnn_session_detect_file(session, path, box_place, capacity, box_number),
+                    )
                 }
                 1 => {
                     let file = self.take().to_vec();
                     let bytes = if self.byte() == 0 { ptr::null() } else { file.as_ptr() };
-                    bnn_session_classify_encoded(
-                        session,
-                        bytes,
-                        file.len(),
-                        place,
-                        capacity,
-                        number,
+                    let length = file.len();
+                    (
+                        bnn_session_classify_encoded(
+                            session, bytes, length, place, capacity, number,
+                        ),
+                        bnn_session_detect_encoded(
+                            session, bytes, length, box_place, capacity, box_number,
+                        ),
                     )
                 }
                 _ => {
@@ -400,13 +416,24 @@ impl Caller<'_> {
                     let pixels = vec![self.byte(); length];
                     let (width, height) = (width as u32, height as u32);
                     let data = pixels.as_ptr();
-                    bnn_session_classify_pixels(
-                        session, data, length, width, height, place, capacity, number,
+                    (
+                        bnn_session_classify_pixels(
+                            session, data, length, width, height, place, capacity, number,
+                        ),
+                        bnn_session_detect_pixels(
+                            session, data, length, width, height, box_place, capacity, box_number,
+                        ),
                     )
                 }
             }
         };
         check_predictions(status, &found, number, count);
+        is_answer(detected);
+        assert!(status != bnn_status::Ok || detected != bnn_status::Ok, "classes and boxes");
+        if detected == bnn_status::Ok {
+            let labels: Vec<_> = boxes[..box_count].iter().map(|found| found.label).collect();
+            labels.into_iter().filter(|label| !label.is_null()).for_each(is_text);
+        }
         status
     }
 
@@ -503,6 +530,11 @@ fn is_text(text: *const c_char) {
 /// A place for a prediction.
 fn nothing() -> bnn_prediction {
     bnn_prediction { index: 0, label: ptr::null(), probability: 0.0 }
+}
+
+fn no_box() -> bnn_detection {
+    let (label, score) = (ptr::null(), 0.0);
+    bnn_detection { index: 0, label, score, xmin: 0.0, ymin: 0.0, xmax: 0.0, ymax: 0.0 }
 }
 
 /// As many predictions as told, their labels texts. (A hostile model may call any numbers probabilities.)

@@ -6,13 +6,14 @@
 use std::{ffi::c_char, path::Path};
 
 use super::{
+    answer::Answer,
     error::{Failure, bnn_status, guard},
     model::bnn_model,
     pointers,
     session::bnn_session,
 };
 use crate::{
-    Error,
+    Error, RunError,
     vision::{self, Image},
 };
 
@@ -43,7 +44,7 @@ pub unsafe extern "C" fn bnn_session_classify_file(
         // SAFETY: the caller hands over a session that has not been freed, a text, room for `capacity`
         // predictions and room for their number, or null.
         unsafe {
-            let answer = Answer::new(predictions, capacity, count)?;
+            let answer = Answer::new(predictions, capacity, count, "predictions")?;
             let path: &Path = pointers::path(path)?;
             let session = pointers::share(session.cast_const(), "session")?;
             classify(&session, answer, || Ok(vision::decode_file(path).map_err(Error::from)?))
@@ -66,7 +67,7 @@ pub unsafe extern "C" fn bnn_session_classify_encoded(
         // SAFETY: the caller hands over a session that has not been freed, `length` bytes, room for
         // `capacity` predictions and room for their number, or null.
         unsafe {
-            let answer = Answer::new(predictions, capacity, count)?;
+            let answer = Answer::new(predictions, capacity, count, "predictions")?;
             let bytes = pointers::slice(bytes, length, "bytes")?;
             let session = pointers::share(session.cast_const(), "session")?;
             classify(&session, answer, || Ok(vision::decode(bytes).map_err(Error::from)?))
@@ -91,7 +92,7 @@ pub unsafe extern "C" fn bnn_session_classify_pixels(
         // SAFETY: the caller hands over a session that has not been freed, `length` bytes, room for
         // `capacity` predictions and room for their number, or null.
         unsafe {
-            let answer = Answer::new(predictions, capacity, count)?;
+            let answer = Answer::new(predictions, capacity, count, "predictions")?;
             let pixels = pointers::slice(pixels, length, "pixels")?;
             let session = pointers::share(session.cast_const(), "session")?;
             classify(&session, answer, || image(pixels, width, height))
@@ -116,7 +117,7 @@ pub unsafe extern "C" fn bnn_model_rank(
         // SAFETY: the caller hands over a model that has not been freed, `length` values, room for
         // `capacity` predictions and room for their number, or null.
         let (answer, output, model) = unsafe {
-            let answer = Answer::new(predictions, capacity, count)?;
+            let answer = Answer::new(predictions, capacity, count, "predictions")?;
             let output = pointers::slice(output, length, "output")?;
             (answer, output, pointers::share(model, "model")?)
         };
@@ -136,14 +137,14 @@ pub unsafe extern "C" fn bnn_model_rank(
                 format!("output has {length} values, expected {expected}: those of one image"),
             ));
         }
-        answer.write(&model, output);
+        write(answer, &model, output);
         Ok(())
     })
 }
 
 /// A copy of the pixels. Sizes are compared before memory is asked for, and an allocator that refuses is
 /// no reason to abort.
-fn image(pixels: &[u8], width: u32, height: u32) -> Result<Image, Failure> {
+pub(super) fn image(pixels: &[u8], width: u32, height: u32) -> Result<Image, Failure> {
     let expected = u64::from(width) * u64::from(height);
     if expected == 0 || expected.checked_mul(3) != Some(pixels.len() as u64) {
         let found = pixels.len();
@@ -160,61 +161,28 @@ fn image(pixels: &[u8], width: u32, height: u32) -> Result<Image, Failure> {
     Ok(Image::new(width, height, copy).map_err(Error::from)?)
 }
 
-/// Where predictions go.
-struct Answer<'a> {
-    predictions: *mut bnn_prediction,
-    capacity: usize,
-    count: &'a mut std::mem::MaybeUninit<usize>,
-}
-
-impl Answer<'_> {
-    /// # Safety
-    /// `predictions` is null or room for `capacity` of them, `count` is null or room for a number, and
-    /// nobody else uses either until the end of the call.
-    unsafe fn new(
-        predictions: *mut bnn_prediction,
-        capacity: usize,
-        count: *mut usize,
-    ) -> Result<Self, Failure> {
-        // SAFETY: as the caller says.
-        let count = unsafe { pointers::place(count, "count") }?;
-        count.write(0);
-        // SAFETY: as the caller says; the contents are only written.
-        unsafe {
-            pointers::slice_mut(
-                predictions.cast::<std::mem::MaybeUninit<bnn_prediction>>(),
-                capacity,
-                "predictions",
-            )
-        }?;
-        Ok(Self { predictions, capacity, count })
-    }
-
-    /// Writes the most probable classes of one image.
-    fn write(self, model: &bnn_model, output: &[f32]) {
-        let top = model.model.predictions(output, self.capacity);
-        self.count.write(top.len());
-        for (place, prediction) in top.into_iter().enumerate() {
-            let label = model.label(prediction.index);
-            let (index, probability) = (prediction.index, prediction.probability);
-            // SAFETY: `new` has checked the pointer for `capacity` predictions, and there are no more
-            // than that.
-            unsafe {
-                self.predictions.add(place).write(bnn_prediction { index, label, probability });
-            }
-        }
-    }
+/// Writes the most probable classes of one image.
+fn write(answer: Answer<'_, bnn_prediction>, model: &bnn_model, output: &[f32]) {
+    let top = model.model.predictions(output, answer.capacity());
+    answer.write(top.into_iter().map(|prediction| bnn_prediction {
+        index: prediction.index,
+        label: model.label(prediction.index),
+        probability: prediction.probability,
+    }));
 }
 
 /// Preprocesses, runs and ranks. The session is asked first, the picture made after.
 fn classify(
     session: &bnn_session,
-    answer: Answer<'_>,
+    answer: Answer<'_, bnn_prediction>,
     image: impl FnOnce() -> Result<Image, Failure>,
 ) -> Result<(), Failure> {
     let mut state = session.work()?;
+    if session.model.model.detector().is_some() {
+        return Err(Error::from(RunError::NotAClassifier).into());
+    }
     let input = session.model.model.preprocess(&image()?)?;
     let output = state.session.run(&input)?;
-    answer.write(&session.model, &output);
+    write(answer, &session.model, &output);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The C interface (feature `capi`): what `include/bnn.h` declares.
 //!
 //! That header is made from the comments here by `cargo xtask header`, one section for each of the
-//! files [`error`], [`model`], [`session`], [`classify`] and [`run`]; so they are written for readers of
+//! files [`error`], [`model`], [`session`], [`classify`], [`detect`] and [`run`]; so they are written for readers of
 //! C, and what the header says about handles, threads and errors stands in its introduction.
 //!
 //! Nothing that a C caller can hand over by mistake leads to undefined behaviour if the machine lets us
@@ -16,7 +16,9 @@
     reason = "the introduction of the header states the rules for all functions"
 )]
 
+mod answer;
 mod classify;
+mod detect;
 mod error;
 mod model;
 mod pointers;
@@ -26,6 +28,10 @@ mod session;
 pub use classify::{
     bnn_model_rank, bnn_prediction, bnn_session_classify_encoded, bnn_session_classify_file,
     bnn_session_classify_pixels,
+};
+pub use detect::{
+    bnn_detection, bnn_model_box_count, bnn_session_detect_encoded, bnn_session_detect_file,
+    bnn_session_detect_pixels,
 };
 pub use error::{bnn_last_error_message, bnn_status, bnn_status_name, bnn_version};
 pub use model::{

@@ -61,11 +61,13 @@ impl bnn_model {
 
     /// The pixels that the network takes; nothing if it takes no pictures.
     pub(super) fn picture(&self) -> Option<bnn_picture> {
-        let ([input], [_], Some(preprocessing)) =
-            (self.model.inputs(), self.model.outputs(), self.model.preprocessing())
+        let ([input], Some(preprocessing)) = (self.model.inputs(), self.model.preprocessing())
         else {
             return None;
         };
+        if self.model.outputs().len() != 1 && self.model.detector().is_none() {
+            return None;
+        }
         let (layout, _) = InputLayout::from_shape(&input.shape, preprocessing.channel_count())?;
         let order = match preprocessing.channels {
             ChannelOrder::Rgb => bnn_channel_order::Rgb,

@@ -57,6 +57,7 @@ fn current() -> String {
             text.push('\n');
         };
     }
+    layout!(bnn_detection, index, label, score, xmin, ymin, xmax, ymax);
     layout!(bnn_input, data, length);
     layout!(bnn_output, data, length);
     layout!(bnn_picture, width, height, channels, order);

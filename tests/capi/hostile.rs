@@ -12,7 +12,7 @@ use crate::network::*;
 
 /// The call failed with that status, and the message says why.
 #[track_caller]
-fn refused(found: bnn_status, expected: bnn_status, why: &str) {
+pub(crate) fn refused(found: bnn_status, expected: bnn_status, why: &str) {
     assert_eq!(found, expected, "{}", last_message());
     let message = last_message();
     assert!(message.contains(why), "'{message}' does not say '{why}'");

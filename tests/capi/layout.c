@@ -11,12 +11,17 @@
 #endif
 
 #if SIZE_MAX > 0xffffffff
+SAME(sizeof(bnn_detection), 40);
 SAME(sizeof(bnn_input), 16);
 SAME(sizeof(bnn_output), 16);
 SAME(sizeof(bnn_picture), 32);
 SAME(sizeof(bnn_prediction), 24);
 SAME(sizeof(bnn_session_options), 32);
 SAME(sizeof(bnn_tensor), 32);
+SAME(offsetof(bnn_detection, label), 8);
+SAME(offsetof(bnn_detection, score), 16);
+SAME(offsetof(bnn_detection, xmin), 20);
+SAME(offsetof(bnn_detection, ymax), 32);
 SAME(offsetof(bnn_input, length), 8);
 SAME(offsetof(bnn_output, length), 8);
 SAME(offsetof(bnn_picture, height), 8);

@@ -3,6 +3,9 @@
 
 mod abi;
 mod calls;
+mod detection;
 mod hostile;
 mod network;
+#[path = "../sample/mod.rs"]
+mod sample;
 mod threads;

@@ -62,6 +62,9 @@ def parse_arguments(arguments):
         metavar="PROBABILITY",
         help="of each kind of distortion: scale, blur, colour, noise, compression (default %(default)s)",
     )
+    parser.add_argument(
+        "--statistics", type=Path, metavar="SET", help="take BatchNorm's statistics from these pictures at the end"
+    )
     parser.add_argument("--batch", type=int, default=128, help="pictures per step (default %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="at its peak (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default %(default)s)")
@@ -170,6 +173,27 @@ def train_epoch(network, optimiser, pictures, labels, options, epoch):
     return total / steps
 
 
+@torch.no_grad()
+def take_statistics(network, pictures, device, batch=250):
+    """Means and variances of every BatchNorm over these pictures, as they are, instead of over the last training steps.
+
+    Training sees distorted pictures, and maybe compressed ones; where the network will see others, a thousand of those
+    are enough to put the statistics right.
+    """
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+    network.train()
+    for step, chosen in enumerate(torch.arange(len(pictures)).tensor_split(math.ceil(len(pictures) / batch))):
+        for norm in norms:
+            # All batches count alike.
+            norm.momentum = 1 / (step + 1)
+        network(data.normalise(pictures[chosen].to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
 def export(network, folder, metadata):
     """Writes `latent.safetensors` and, packed for the engine, `packed.safetensors`."""
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -184,6 +208,7 @@ def main(arguments=None):
     try:
         pictures, labels = load_all(options.train)
         test_pictures, test_labels = data.load(options.test)
+        statistics_pictures, _ = data.load(options.statistics) if options.statistics else (None, None)
     except (data.DataError, OSError) as error:
         sys.exit(f"error: {error}")
     classes = int(max(labels.max(), test_labels.max())) + 1
@@ -250,6 +275,8 @@ def main(arguments=None):
     if last < options.epochs:
         return
 
+    if statistics_pictures is not None:
+        take_statistics(network, statistics_pictures, options.device)
     result = accuracy(network, test_pictures, test_labels, options.device)
     print(f"test accuracy {result}", file=sys.stderr)
     export(

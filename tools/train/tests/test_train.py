@@ -110,6 +110,14 @@ class Train(unittest.TestCase):
         self.assertIn("begun to fall", self.refused("run", "--hold", "6", epochs=8))
         self.assertIn("was trained with", self.refused("run", "--hold", "2", epochs=5))
 
+    def test_statistics_are_those_of_the_pictures_that_were_named(self):
+        self.train("run", "--statistics", str(self.folder / "more.npz"), epochs=1)
+        found = self.latent("run")
+        weight = torch.from_numpy(found["stem.conv.weight"])
+        maps = torch.nn.functional.conv2d(data.normalise(data.load(self.folder / "more.npz")[0]), weight, padding=1)
+        np.testing.assert_allclose(found["stem.norm.running_mean"], maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["stem.norm.running_var"], maps.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
     def test_several_training_sets_are_one(self):
         two = [self.folder / "train.npz", self.folder / "more.npz"]
         pictures, labels = train.load_all(two)

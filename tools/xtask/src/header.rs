@@ -12,7 +12,7 @@ use cbindgen::{
 use crate::root::root;
 
 /// Sections of the header, simple to advanced, by their file in `src/capi`.
-const SECTIONS: [&str; 5] = ["error", "model", "session", "classify", "run"];
+const SECTIONS: [&str; 6] = ["error", "model", "session", "classify", "detect", "run"];
 
 /// Number in the name of the shared library: it rises when programs have to be compiled anew.
 pub(crate) const ABI: &str = "0";
