@@ -76,7 +76,7 @@ impl Layout {
 /// and the cells tell how many images they stand for.
 ///
 /// # Errors
-/// [`Status::Usage`] if there are too many classes.
+/// [`Status::Usage`](crate::exit::Status::Usage) if there are too many classes.
 pub fn draw(accuracy: &Accuracy, labels: &[String]) -> Result<RgbImage> {
     let classes = accuracy.classes();
     if classes > MAXIMUM_CLASSES {

@@ -15,6 +15,9 @@ const SHOWN: usize = 6;
 /// Layers that are named for a reason; the others are counted.
 const NAMED: usize = 6;
 
+/// Layers from which on there is no room for lines between them.
+const DENSE: usize = 120;
+
 /// Layers that are not binary for the same reason.
 struct Group<'a> {
     precision: Precision,
@@ -42,8 +45,9 @@ pub(super) fn write(page: &mut String, report: &Report, zeros_counted_in: Option
     let _ = write!(
         page,
         "<section class=\"verdict-first\">\n<h2>What became binary</h2>\n<p class=\"lead\">{}</p>\n\
-         <p class=\"strip\" aria-hidden=\"true\">",
-        lead(report)
+         <p class=\"strip{}\" aria-hidden=\"true\">",
+        lead(report),
+        if report.layers.len() > DENSE { " dense" } else { "" }
     );
     for layer in &report.layers {
         let _ = write!(page, "<i class=\"{}\"></i>", class(Kind::Layer(layer.precision())));
@@ -239,6 +243,12 @@ mod tests {
         let page = section((0..40).map(|_| layer("x", Some("same"), false, 1)).collect());
         assert!(page.contains("40 layers in floats") && page.contains(" and 34 more"), "{page}");
         assert_eq!(page.matches("<code>x</code>").count(), NAMED);
+        assert!(
+            page.contains("class=\"strip\"")
+                && page.matches("<i class=\"float\"></i>").count() == 40
+        );
+        let page = section((0..400).map(|_| layer("x", None, true, 1)).collect());
+        assert!(page.contains("class=\"strip dense\""));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     /// Draw the time that each layer takes, as an SVG or PNG by the name's ending
     #[arg(long, value_name = "FILE")]
     profile_chart: Option<PathBuf>,
-    /// Draw the answer beside the image, as a PNG; for several images, name a folder
+    /// Draw the answer beside the image, or boxes on it, as a PNG; for several images, name a folder
     #[arg(long, value_name = "OUT.png")]
     annotate: Option<PathBuf>,
 }
