@@ -20,12 +20,12 @@ from safetensors.torch import load_file
 import data
 import pack
 from network import ResNetE18
-from weights import load_weights, save_weights
+from weights import load_weights, save_packed, save_weights
 
 
 @torch.no_grad()
 def take_statistics(network, pictures, device, batch=250):
-    """Means and variances of every BatchNorm over these pictures, as they are, instead of over the last training steps."""
+    """Means and variances of every BatchNorm over these pictures as they are, not over the last training steps."""
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -57,10 +57,8 @@ def main():
         sys.exit(f"error: {options.latent}: {error}")
     take_statistics(network, pictures, "cpu")
     options.output.mkdir(parents=True, exist_ok=True)
-    state = save_weights(network, options.output / "latent.safetensors", {})
-    pack.write_packed(
-        options.output / "packed.safetensors", {name: tensor.numpy() for name, tensor in state.items()}, {}
-    )
+    save_weights(network, options.output / "latent.safetensors", {})
+    save_packed(network, options.output / "packed.safetensors", {})
 
 
 if __name__ == "__main__":

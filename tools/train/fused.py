@@ -1,8 +1,8 @@
 """Faster training on a CPU: what lies between the convolutions of a block in few passes over memory (fused.cpp).
 
-`install(network)` gives the blocks of a network this way of computing in training; evaluation stays as it is. The results
-are those of network.py up to rounding, in about half the time. Needs a C++ compiler and the package ninja; the kernels
-are compiled on the first call (about a minute) and kept by PyTorch for the next ones.
+`install(network)` gives the blocks of a network this way of computing in training; evaluation stays as it is. The
+results are those of network.py up to rounding, in about half the time. Needs a C++ compiler and the package ninja; the
+kernels are compiled on the first call (about a minute) and kept by PyTorch for the next ones.
 """
 
 import types

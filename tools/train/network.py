@@ -82,20 +82,39 @@ class ShiftedPReLU(nn.Module):
 
 
 class BinaryConvolution(nn.Module):
-    """3x3 convolution, zero padding 1, no bias, with the signs of its latent weights."""
+    """Convolution, 3x3 with zero padding 1 unless said otherwise, no bias, with the signs of its latent weights.
 
-    def __init__(self, in_channels, out_channels, stride):
+    A scaled one multiplies them by the mean magnitude of all latent weights (DoReFa-Net, BinaryDuo, IGP-ResNet).
+    """
+
+    def __init__(self, in_channels, out_channels, stride, size=3, padding=1, scaled=False):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3).normal_(std=0.1))
-        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, size, size).normal_(std=0.1))
+        self.stride, self.padding, self.scaled = stride, padding, scaled
 
     def forward(self, x):
-        return functional.conv2d(x, WeightSign.apply(self.weight), None, self.stride, padding=1)
+        weight = WeightSign.apply(self.weight)
+        if self.scaled:
+            weight = weight * self.weight.detach().abs().mean()
+        return functional.conv2d(x, weight, None, self.stride, self.padding)
 
     @torch.no_grad()
     def limit(self):
         """Brings latent weights back into their range."""
         self.weight.clamp_(-LATENT_LIMIT, LATENT_LIMIT)
+
+
+class BinaryNetwork(nn.Module):
+    """A network that knows its binary convolutions."""
+
+    def binary_convolutions(self):
+        """Binary convolutions by name."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, BinaryConvolution)}
+
+    def limit_latent_weights(self):
+        """Brings the latent weights of all binary convolutions back into their range."""
+        for convolution in self.binary_convolutions().values():
+            convolution.limit()
 
 
 class Downsampling(nn.Module):
@@ -125,7 +144,7 @@ class Block(nn.Module):
         return self.activation(self.norm(self.conv(self.sign(x))) + self.shortcut(x))
 
 
-class ResNetE18(nn.Module):
+class ResNetE18(BinaryNetwork):
     """Pictures f32 [N, 3, H, W], normalised, to logits [N, classes]."""
 
     def __init__(self, width=32, classes=10):
@@ -148,8 +167,3 @@ class ResNetE18(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.classifier(x.mean(dim=(2, 3)))
-
-    def limit_latent_weights(self):
-        """Brings the latent weights of all binary convolutions back into their range."""
-        for block in self.blocks:
-            block.conv.limit()

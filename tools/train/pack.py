@@ -3,10 +3,12 @@
 
     pack.py LATENT.safetensors -o PACKED.safetensors [--metadata KEY=VALUE ...]
 
-A latent weight `blocks.N.conv.weight` [O, I, H, W] becomes `blocks.N.conv.bits`: its signs (1 for w >= 0, 0 for
-w < 0) as one dense string in the order O, H, W, I, in little-endian 64-bit words, first bit lowest, unused bits of the
-last word 0. Floats that f16 holds exactly are stored as f16, all others as f32; vectors per channel have one dimension.
-BatchNorm's step counters are left out. The same input gives the same bytes, always.
+The latent weight of a binary convolution, as `blocks.N.conv.weight` [O, I, H, W], becomes `blocks.N.conv.bits`: its
+signs (1 for w >= 0, 0 for w < 0) as one dense string in the order O, H, W, I, in little-endian 64-bit words, first bit
+lowest, unused bits of the last word 0. Where the network scales the signs, `blocks.N.conv.scale` is their one factor, the
+mean magnitude of the latent weights. Which convolutions are binary stands in the metadata that train.py writes. Floats
+that f16 holds exactly are stored as f16, all others as f32; vectors per channel have one dimension. BatchNorm's step
+counters are left out. The same input gives the same bytes, always.
 
 Needs NumPy and safetensors.
 """
@@ -18,10 +20,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
+# Binary convolutions of weights whose metadata does not name them.
 BINARY = re.compile(r"(blocks\.\d+\.conv)\.weight")
+# Key of the metadata that does: JSON, from the name of each binary convolution to whether its signs are scaled.
+BINARY_KEY = "binary_convolutions"
 DTYPES = {"uint64": "U64", "float32": "F32", "float16": "F16"}
 
 # The weights of the shipped model were written by an early form of the training script, whose layers had no names but
@@ -83,21 +88,32 @@ def smallest_float(values):
     return single
 
 
-def pack(latent):
-    """Packed tensors by name, from latent ones."""
+def pack(latent, binary=None):
+    """Packed tensors by name, from latent ones.
+
+    `binary` says of each binary convolution whether its signs are scaled; None is the default model, whose tensors
+    may be named by position.
+    """
     packed = {}
+    if binary is not None and (missing := [name for name in binary if f"{name}.weight" not in latent]):
+        raise PackError(f"tensor {missing[0]}.weight: missing")
     for source, values in latent.items():
-        name = canonical_name(source)
+        name = canonical_name(source) if binary is None else source
         if name.endswith(".num_batches_tracked"):
             continue
         if not np.issubdtype(values.dtype, np.floating):
             raise PackError(f"tensor {source}: holds {values.dtype}, expected floats")
         if not np.isfinite(values).all():
             raise PackError(f"tensor {source}: holds values that are not finite")
-        if match := BINARY.fullmatch(name):
+        stem = name.removesuffix(".weight")
+        if BINARY.fullmatch(name) if binary is None else name != stem and stem in binary:
             if values.ndim != 4:
                 raise PackError(f"tensor {source}: has shape {values.shape}, expected four dimensions")
-            packed[match[1] + ".bits"] = pack_signs(values)
+            packed[f"{stem}.bits"] = pack_signs(values)
+            if binary is not None and binary[stem]:
+                packed[f"{stem}.scale"] = (
+                    np.abs(values).mean(dtype=np.float64, keepdims=True).astype(np.float32).ravel()
+                )
         elif values.ndim == 4 and values.shape[0] == 1 and values.shape[2:] == (1, 1):
             packed[name] = smallest_float(values.ravel())
         else:
@@ -131,13 +147,13 @@ def write_safetensors(path, tensors, metadata):
             file.write(values.astype(values.dtype.newbyteorder("<")).tobytes())
 
 
-def write_packed(path, latent, metadata):
-    """Packs latent weights into a file."""
-    facts = {
-        "format": "packed signs: *.conv.bits are bit strings O,H,W,I in u64 words, first bit lowest, 1 = +1",
-        "architecture": "resnet-e18",
-    }
-    write_safetensors(path, pack(latent), facts | metadata)
+def write_packed(path, latent, metadata, binary=None):
+    """Packs latent weights into a file; `binary` as for `pack`."""
+    facts = {"format": "packed signs: *.bits are bit strings O,H,W,I in u64 words, first bit lowest, 1 = +1"}
+    if binary is None:
+        facts["format"] = facts["format"].replace("*.bits", "*.conv.bits")
+        facts["architecture"] = "resnet-e18"
+    write_safetensors(path, pack(latent, binary), facts | metadata)
 
 
 def main():
@@ -151,7 +167,10 @@ def main():
         parser.error("--metadata takes KEY=VALUE")
     part = options.output.with_name(options.output.name + ".part")
     try:
-        write_packed(part, load_file(options.latent), {key: value for key, _, value in pairs})
+        with safe_open(options.latent, "numpy") as file:
+            stored = (file.metadata() or {}).get(BINARY_KEY)
+        facts = {key: value for key, _, value in pairs}
+        write_packed(part, load_file(options.latent), facts, None if stored is None else json.loads(stored))
         part.replace(options.output)
     except (PackError, SafetensorError, OSError) as error:
         part.unlink(missing_ok=True)

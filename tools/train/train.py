@@ -4,9 +4,9 @@
     train.py TRAIN... --test TEST -o FOLDER [--width 32 --epochs 38 --batch 128 --seed 0 --threads 2 --device cpu]
     train.py TRAIN... --test TEST -o FOLDER --start-from LATENT.safetensors [--hold EPOCHS --distort PROBABILITY]
 
-The learning rate rises in the first tenth of the epochs, stays at its peak for `--hold` epochs on top of them, and falls
-to nearly nothing as a cosine. A run that has not begun to fall may be continued with another number of epochs to hold, so
-it can be started before it is known how much time there is.
+The learning rate rises in the first tenth of the epochs, stays at its peak for `--hold` epochs on top of them, and
+falls to nearly nothing as a cosine. A run that has not begun to fall may be continued with another number of epochs to
+hold, so it can be started before it is known how much time there is.
 
 FOLDER gets `checkpoint.pt` after every epoch (training goes on from it when the same command runs again), one line
 of JSON per epoch in `log.jsonl`, and at the end `latent.safetensors` (all weights as trained) and
@@ -30,8 +30,8 @@ import fused
 import pack
 from batch_statistics import take_statistics
 from evaluate import accuracy
-from network import ResNetE18
-from weights import load_weights, save_weights
+from families import FAMILIES
+from weights import load_weights, save_packed, save_weights
 
 # How often, in steps, latent weights are brought back into their range.
 LIMIT_EVERY = 20
@@ -48,7 +48,12 @@ def parse_arguments(arguments):
     )
     parser.add_argument("--test", type=Path, required=True, help="test set, in the same forms")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for checkpoint, log and weights")
-    parser.add_argument("--width", type=int, default=32, help="channels of the first stage (default %(default)s)")
+    parser.add_argument(
+        "--family", choices=FAMILIES, default="resnete18", help="network, see families.py (default %(default)s)"
+    )
+    parser.add_argument(
+        "--width", type=int, default=32, help="of the first stage, or of each unit (default %(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=38, help="passes over the training set (default %(default)s)")
     parser.add_argument(
         "--hold", type=int, default=0, help="of the epochs, those at the peak learning rate (default %(default)s)"
@@ -79,6 +84,8 @@ def parse_arguments(arguments):
             parser.error(f"--{name} must be at least 1")
     if not 0 <= options.hold < options.epochs:
         parser.error("--hold must be at least 0 and below --epochs")
+    if options.fused and options.family != "resnete18":
+        parser.error("--fused is for --family resnete18")
     if options.fused and torch.device(options.device).type != "cpu":
         parser.error("--fused is for --device cpu")
     if not 0 <= options.distort <= 1:
@@ -88,7 +95,7 @@ def parse_arguments(arguments):
 
 def recipe(options, classes):
     """What must be the same for a checkpoint to be continued."""
-    names = ("width", "batch", "learning_rate", "seed", "distort")
+    names = ("family", "width", "batch", "learning_rate", "seed", "distort")
     chosen = {name: getattr(options, name) for name in names}
     return chosen | {"classes": classes, "cycle": options.epochs - options.hold}
 
@@ -161,9 +168,8 @@ def train_epoch(network, optimiser, pictures, labels, options, epoch):
 
 def export(network, folder, metadata):
     """Writes `latent.safetensors` and, packed for the engine, `packed.safetensors`."""
-    state = save_weights(network, folder / "latent.safetensors", metadata)
-    with checkpoint.replacing(folder / "packed.safetensors") as temporary:
-        pack.write_packed(temporary, {name: tensor.numpy() for name, tensor in state.items()}, metadata)
+    save_weights(network, folder / "latent.safetensors", metadata)
+    save_packed(network, folder / "packed.safetensors", metadata)
 
 
 def main(arguments=None):
@@ -181,7 +187,7 @@ def main(arguments=None):
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    network = ResNetE18(options.width, classes).to(options.device, memory_format=torch.channels_last)
+    network = FAMILIES[options.family](options.width, classes).to(options.device, memory_format=torch.channels_last)
     if options.start_from:
         try:
             load_weights(network, options.start_from)
