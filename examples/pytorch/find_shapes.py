@@ -5,7 +5,7 @@
 
 writes into FOLDER the network as ONNX (find_shapes.onnx) and as weights (find_shapes.pth), the names of the classes
 (labels.txt), how a row of the output becomes a box (boxes.json), pictures of several sizes, and what is on them
-(truth.json). It takes about twenty minutes and needs PyTorch, NumPy, ONNX, onnxruntime and Pillow; `--steps 300` is
+(truth.json). It takes about a quarter of an hour and needs PyTorch, NumPy, ONNX, onnxruntime and Pillow; `--steps 300` is
 enough to see it work. examples/detector has the files of a whole run, and goes on from there.
 
 The detector is a small SSD (Liu et al., "SSD: Single Shot MultiBox Detector", 2016). At each place of two maps lie
@@ -60,7 +60,7 @@ class Head(nn.Module):
         self.conv = nn.Conv2d(channels, anchors * self.values, 1)
 
     def forward(self, x):
-        return self.conv(self.prelu(x)).permute(0, 2, 3, 1).reshape(len(x), -1, self.values)
+        return self.conv(self.prelu(x)).permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.values)
 
 
 class FindShapesNet(nn.Module):
@@ -354,6 +354,19 @@ def export(net, path):
     print(f"{path}: {path.stat().st_size} bytes, within {difference:.0e} of PyTorch")
 
 
+def settings():
+    """How rows become boxes, as the converter reads it."""
+    values = {
+        "variances": VARIANCES,
+        "score_threshold": SCORE_THRESHOLD,
+        "overlap_threshold": OVERLAP_THRESHOLD,
+        "candidates": CANDIDATES,
+        "boxes": BOXES,
+    }
+    maps = ",\n  ".join(json.dumps(one) for one in MAPS)
+    return '{"maps": [\n  ' + maps + "\n], " + json.dumps(values)[1:] + "\n"
+
+
 def write_pictures(folder, random):
     """Pictures to try the detector on, some of other sizes, with the truth in their own pixels."""
     from PIL import Image
@@ -385,15 +398,7 @@ def main():
     evaluate(net)
     torch.save(net.state_dict(), folder / "find_shapes.pth")
     (folder / "labels.txt").write_text("\n".join(LABELS) + "\n")
-    settings = {
-        "maps": MAPS,
-        "variances": VARIANCES,
-        "score_threshold": SCORE_THRESHOLD,
-        "overlap_threshold": OVERLAP_THRESHOLD,
-        "candidates": CANDIDATES,
-        "boxes": BOXES,
-    }
-    (folder / "boxes.json").write_text(json.dumps(settings, indent=1) + "\n")
+    (folder / "boxes.json").write_text(settings())
     write_pictures(folder, np.random.default_rng(SEED + 3))
     export(net, folder / "find_shapes.onnx")
 

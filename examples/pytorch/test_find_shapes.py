@@ -1,6 +1,7 @@
 """The detector's rows lie where boxes.json says, and what it should learn decodes to what was drawn."""
 
 import importlib.util
+import json
 import unittest
 
 MISSING = [name for name in ("torch", "numpy") if importlib.util.find_spec(name) is None]
@@ -65,6 +66,13 @@ class FindShapes(unittest.TestCase):
         np.testing.assert_array_equal(anchors[4], [12, 4, 17, 17])
         np.testing.assert_array_equal(anchors[16 * 4 + 3], [4, 12, 20, 30])
         np.testing.assert_array_equal(anchors[16 * 16 * 4], [8, 8, 38, 38])
+
+    def test_what_the_converter_reads_is_what_was_trained(self):
+        written = json.loads(find_shapes.settings())
+        self.assertEqual(written["maps"], find_shapes.MAPS)
+        self.assertEqual((written["variances"], written["candidates"]), (find_shapes.VARIANCES, find_shapes.CANDIDATES))
+        count = sum(map_["size"][0] * map_["size"][1] * len(map_["shapes"]) for map_ in written["maps"])
+        self.assertEqual(count, len(find_shapes.anchors()))
 
     def test_precision_is_that_of_the_definition(self):
         # Right, wrong, right of four: precisions 1 and 2/3 at recalls of a quarter and a half.
