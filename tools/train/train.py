@@ -22,15 +22,16 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 import checkpoint
 import data
 import fused
 import pack
+from batch_statistics import take_statistics
 from evaluate import accuracy
 from network import ResNetE18
+from weights import load_weights, save_weights
 
 # How often, in steps, latent weights are brought back into their range.
 LIMIT_EVERY = 20
@@ -121,21 +122,6 @@ def load_all(paths):
     return tuple(torch.cat(parts) for parts in zip(*sets, strict=True))
 
 
-def load_weights(network, path):
-    """Takes over the latent weights of an earlier run; those of the shipped model may be named by position."""
-    weights = {pack.canonical_name(name): tensor for name, tensor in load_file(path).items()}
-    own = network.state_dict()
-    missing = [name for name in own if name not in weights and not name.endswith(".num_batches_tracked")]
-    unknown = [name for name in weights if name not in own]
-    if missing or unknown:
-        raise pack.PackError(f"tensor {(missing + unknown)[0]}: {'missing' if missing else 'unknown name'}")
-    for name, tensor in weights.items():
-        if tensor.numel() != own[name].numel():
-            raise pack.PackError(f"tensor {name}: has shape {list(tensor.shape)}, expected {list(own[name].shape)}")
-        weights[name] = tensor.reshape(own[name].shape)
-    network.load_state_dict(weights, strict=False)
-
-
 def half_precision(options):
     """bf16 where the device computes with it; on a CPU that does not it would be slower than f32."""
     kind = torch.device(options.device).type
@@ -173,32 +159,9 @@ def train_epoch(network, optimiser, pictures, labels, options, epoch):
     return total / steps
 
 
-@torch.no_grad()
-def take_statistics(network, pictures, device, batch=250):
-    """Means and variances of every BatchNorm over these pictures, as they are, instead of over the last training steps.
-
-    Training sees distorted pictures, and maybe compressed ones; where the network will see others, a thousand of those
-    are enough to put the statistics right.
-    """
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-    network.train()
-    for step, chosen in enumerate(torch.arange(len(pictures)).tensor_split(math.ceil(len(pictures) / batch))):
-        for norm in norms:
-            # All batches count alike.
-            norm.momentum = 1 / (step + 1)
-        network(data.normalise(pictures[chosen].to(device)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-
 def export(network, folder, metadata):
     """Writes `latent.safetensors` and, packed for the engine, `packed.safetensors`."""
-    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with checkpoint.replacing(folder / "latent.safetensors") as temporary:
-        save_file(state, temporary, metadata)
+    state = save_weights(network, folder / "latent.safetensors", metadata)
     with checkpoint.replacing(folder / "packed.safetensors") as temporary:
         pack.write_packed(temporary, {name: tensor.numpy() for name, tensor in state.items()}, metadata)
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -117,6 +118,21 @@ class Train(unittest.TestCase):
         maps = torch.nn.functional.conv2d(data.normalise(data.load(self.folder / "more.npz")[0]), weight, padding=1)
         np.testing.assert_allclose(found["stem.norm.running_mean"], maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found["stem.norm.running_var"], maps.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+    def test_statistics_can_be_put_right_afterwards(self):
+        import batch_statistics
+
+        more = str(self.folder / "more.npz")
+        self.train("plain", epochs=1)
+        self.train("run", "--statistics", more, epochs=1)
+        arguments = ["", str(self.folder / "plain" / "latent.safetensors"), more, "-o", str(self.folder / "after")]
+        with unittest.mock.patch("sys.argv", arguments):
+            batch_statistics.main()
+        after, expected = self.latent("after"), self.latent("run")
+        for name in expected:
+            if not name.endswith(".num_batches_tracked"):
+                np.testing.assert_array_equal(after[name], expected[name], name)
+        self.assertTrue((self.folder / "after" / "packed.safetensors").exists())
 
     def test_several_training_sets_are_one(self):
         two = [self.folder / "train.npz", self.folder / "more.npz"]
