@@ -8,6 +8,7 @@ use bnn::{
     program::{Detector, Resize},
     vision::Image,
 };
+use proptest::prelude::*;
 use random_numbers::Random;
 use sample::detector as network;
 
@@ -209,6 +210,40 @@ fn what_does_not_fit_is_an_error() {
     program.metadata.detector.as_mut().unwrap().maps.pop();
     let error = Model::from_program(program).unwrap_err().to_string();
     assert!(error.contains("detector: output 'y0' has shape [96, 8]"), "{error}");
+}
+
+/// Numbers of every size, most of them sensible.
+fn number() -> impl Strategy<Value = f32> {
+    prop_oneof![4 => 0.01_f32..2.0, 1 => prop::num::f32::ANY]
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_file_says_is_refused_or_done(
+        step in [number(), number()],
+        shape in [number(), number()],
+        variances in [number(), number(), number(), number()],
+        thresholds in [number(), number()],
+        counts in (0_u32..9, prop::num::u32::ANY, prop::num::u32::ANY),
+        (scores, offsets) in (prop::num::f32::ANY, prop::num::f32::ANY),
+        picture in [1_u32.., 1_u32..],
+    ) {
+        let mut program = network(true);
+        let detector = program.metadata.detector.as_mut().unwrap();
+        let map = &mut detector.maps[counts.0 as usize % 2];
+        (map.step, map.shapes[0]) = (step, shape);
+        detector.variances = variances;
+        [detector.score_threshold, detector.overlap_threshold] = thresholds;
+        // Half of them are few enough.
+        [detector.candidates, detector.boxes] = [counts.1 >> (counts.0 * 3), counts.2];
+        let most = detector.boxes as usize;
+        if let Ok(model) = Model::from_program(program) {
+            let (scores, offsets) = ([scores, 1.0, 0.5, 0.0].repeat(96), [offsets, 0.0].repeat(192));
+            let found = model.detections(&[&scores, &offsets], picture[0], picture[1]).unwrap();
+            prop_assert!(found.len() <= most);
+            prop_assert!(found.is_sorted_by(|a, b| a.score >= b.score));
+        }
+    }
 }
 
 #[test]

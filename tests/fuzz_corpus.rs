@@ -52,7 +52,9 @@ fn calls_from_c() {
 /// A model file taken apart and put together is that file again, but for the compression of its header.
 #[test]
 fn model_files_are_put_together_again() {
-    for name in ["format-1.0.bnn", "format-2.0.bnn", "format-2.0-integers.bnn"] {
+    for name in
+        ["format-1.0.bnn", "format-2.0.bnn", "format-2.0-integers.bnn", "format-2.1-detector.bnn"]
+    {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
         let file = fs::read(path).expect("a model file");
         let again = targets::model_file::put_together(&targets::model_file::take_apart(&file));

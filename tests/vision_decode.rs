@@ -42,6 +42,15 @@ fn with_orientation(format: ImageFormat, orientation: u8) -> Vec<u8> {
     bytes
 }
 
+/// A progressive JPEG of one component, whose Adobe segment says afterwards that there are four: the decoder panics.
+#[test]
+fn a_decoder_that_trips_gives_an_error() {
+    let found = include_bytes!("../fuzz/corpus/picture/found-colours-beyond-components");
+    // Two bytes of the fuzzer's choices stand in front.
+    let error = decode(&found[2..]).unwrap_err().to_string();
+    assert_eq!(error, "broken or unsupported JPEG picture: the decoder cannot cope with it");
+}
+
 #[test]
 fn the_content_tells_the_format() {
     let rgb = DynamicImage::ImageRgb8(picture());

@@ -53,6 +53,14 @@ for picture in airplane ship; do
 done
 model=$(echo share/doc/bnn/models/default/*.bnn)
 env -i "${emulator[@]}" bin/bnn-run inspect "$model" >/dev/null
+# From a network as it was exported to boxes on a picture.
+detector=share/doc/bnn/examples/detector
+env -i "${emulator[@]}" bin/bnn-convert $detector/find_shapes.onnx -o found.bnn --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 \
+    --detector $detector/boxes.json --labels $detector/labels.txt >/dev/null
+answer=$(env -i "${emulator[@]}" bin/bnn-run $detector/shapes.png -m found.bnn)
+rm found.bnn
+echo "$answer"
+grep -q '^ *cross  *[0-9.]* %' <<<"$answer" || fail "no cross was found on shapes.png"
 
 # The library, found by its pkg-config file wherever it lies.
 flags=$(PKG_CONFIG_PATH=$PWD/lib/pkgconfig pkg-config --cflags --libs bnn)

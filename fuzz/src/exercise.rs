@@ -57,6 +57,11 @@ fn run(model: &Model) {
     }
     let expected = answer(&mut slow, model, 1);
     let found = answer(&mut fast, model, 2);
+    let outputs: Vec<&[f32]> = expected.iter().map(Vec::as_slice).collect();
+    if let (Some(detector), Ok(boxes)) = (model.detector(), model.detections(&outputs, 40, 30)) {
+        assert!(boxes.len() <= detector.boxes as usize, "too many boxes");
+        assert!(boxes.is_sorted_by(|a, b| a.score >= b.score), "boxes in another order");
+    }
     if !Isa::best().fuses_multiply_add() {
         return;
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Cursor;
+use std::panic;
 use std::path::Path;
 
 use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -34,6 +35,15 @@ pub fn decode(bytes: &[u8]) -> Result<Image, ImageError> {
     let Some((format, name)) = format else {
         return Err(ImageError::UnknownFormat);
     };
+    // The decoders are not ours; one that trips over a file is no reason to fall with it. All that it was working on goes.
+    panic::catch_unwind(|| decode_as(format, name, bytes)).unwrap_or_else(|_| {
+        let reason = "the decoder cannot cope with it".to_owned();
+        Err(ImageError::Decode { format: name, reason })
+    })
+}
+
+/// Decodes a picture of a known format.
+fn decode_as(format: ImageFormat, name: &'static str, bytes: &[u8]) -> Result<Image, ImageError> {
     let fail =
         |error: ::image::ImageError| ImageError::Decode { format: name, reason: reason(&error) };
     let mut limits = Limits::no_limits();

@@ -17,6 +17,19 @@ const GRAPH: &str = r#"{"bnn_graph": 1, "name": "quarters", "inputs": [{"name": 
     {"name": "turned", "op": "transpose", "order": [1, 2, 0]},
     {"name": "rows", "op": "reshape", "shape": [4, 7]}], "outputs": ["rows"]}"#;
 
+/// What is on the pictures of the example and found by it, left, top, right and bottom as they were drawn.
+const EXAMPLES: [(&str, &[(&str, [f64; 4])]); 2] = [
+    (
+        "shapes.png",
+        &[
+            ("circle", [103.0, 34.0, 128.0, 52.0]),
+            ("cross", [25.0, 17.0, 51.0, 39.0]),
+            ("square", [46.0, 44.0, 70.0, 76.0]),
+        ],
+    ),
+    ("wide.png", &[("circle", [38.0, 67.0, 103.0, 130.0])]),
+];
+
 fn weights(scratch: &Scratch) -> PathBuf {
     // Background; red: the mean of red less those of green and blue; blue likewise; offsets.
     let colours =
@@ -203,4 +216,47 @@ fn detectors_of_the_catalogue_know_their_boxes() {
     let maps = inspection["detector"]["maps"].as_array().unwrap();
     let shapes = |map: &serde_json::Value| map["shapes"].as_array().unwrap().len();
     assert_eq!(maps.iter().map(shapes).collect::<Vec<_>>(), [4, 6, 6, 6, 4, 4]);
+}
+
+#[test]
+fn the_detector_of_the_examples_finds_what_is_on_its_pictures() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/detector");
+    let scratch = Scratch::new();
+    let model = scratch.path("find_shapes.bnn");
+    // As the README there says, but for the places.
+    let result = convert()
+        .arg(folder.join("find_shapes.onnx"))
+        .arg("-o")
+        .arg(&model)
+        .args(["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--detector"])
+        .arg(folder.join("boxes.json"))
+        .arg("--labels")
+        .arg(folder.join("labels.txt"))
+        .output()
+        .unwrap();
+    assert!(result.status.success(), "{}", stderr(&result));
+    for (picture, truth) in EXAMPLES {
+        let mut command = run();
+        command.arg(folder.join(picture)).arg("-m").arg(&model).args([
+            "--min-score",
+            "0.5",
+            "--json",
+        ]);
+        let document = support::json(&mut command);
+        let found = document["boxes"].as_array().unwrap();
+        for (label, [left, top, right, bottom]) in truth {
+            let overlaps = |found: &&serde_json::Value| {
+                let side = |name: &str| found[name].as_f64().unwrap();
+                let common = (side("xmax").min(*right) - side("xmin").max(*left)).max(0.0)
+                    * (side("ymax").min(*bottom) - side("ymin").max(*top)).max(0.0);
+                let areas = (right - left) * (bottom - top)
+                    + (side("xmax") - side("xmin")) * (side("ymax") - side("ymin"));
+                found["label"] == *label && common / (areas - common) > 0.5
+            };
+            assert!(
+                found.iter().any(|found| overlaps(&found)),
+                "no {label} on {picture}: {document}"
+            );
+        }
+    }
 }

@@ -27,10 +27,11 @@ const AT_THE_TOP: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "L
 
 /// Folders of the repository that are kept as documentation, under the same names so that links hold,
 /// and the endings of the files in them that users have a use for.
-const DOCUMENTATION: [(&str, &[&str]); 6] = [
+const DOCUMENTATION: [(&str, &[&str]); 7] = [
     ("docs", &["md"]),
     ("docs/pictures", &["png", "svg"]),
     ("examples", &["md", "png"]),
+    ("examples/detector", &["md", "onnx", "txt", "json", "png"]),
     ("examples/c", &["c", "cpp", "py", "supp"]),
     ("include", &["h"]),
     ("models/default", &["md", "bnn"]),
