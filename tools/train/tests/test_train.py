@@ -193,6 +193,14 @@ class Train(unittest.TestCase):
             plain.eval(), quick.eval()
             self.assertTrue(torch.equal(plain(inputs), quick(inputs)))
 
+    @unittest.skipIf(importlib.util.find_spec("ninja") is None or shutil.which("c++") is None, "needs ninja and c++")
+    def test_a_fused_run_learns_what_a_plain_one_does(self):
+        losses = []
+        for options in ((), ("--fused",)):
+            folder = self.train("-".join(["run", *options]), *options, epochs=1)
+            losses.append(json.loads((folder / "log.jsonl").read_text())["loss"])
+        self.assertAlmostEqual(*losses, delta=0.02 * losses[0])
+
     def test_names_by_position_are_understood(self):
         self.assertEqual(pack.canonical_name("3.c.weight"), "blocks.0.conv.weight")
         self.assertEqual(pack.canonical_name("7.d.2.bias"), "blocks.4.shortcut.norm.bias")
