@@ -84,12 +84,36 @@ fn boxes() -> u32 {
 /// Where the numbers of an anchor lie in the outputs of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DetectorOutputs {
-    /// Scores of an anchor: one for the background and one for each class.
-    pub(crate) scores: usize,
-    /// Which output holds the offsets, where they begin in its rows, and how long these are.
-    pub(crate) offsets: [usize; 3],
-    /// Which output holds the scores, and how long its rows are. They begin its rows.
-    pub(crate) rows: [usize; 2],
+    /// The score of the background, then one for each class.
+    pub(crate) scores: Columns,
+    /// `dx, dy, dw, dh`.
+    pub(crate) offsets: Columns,
+}
+
+/// Some columns of an output that has a row for each anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Columns {
+    /// Which output it is.
+    output: usize,
+    /// Length of its rows.
+    row: usize,
+    /// The first column.
+    first: usize,
+    /// Number of columns.
+    count: usize,
+}
+
+impl Columns {
+    /// The numbers of each anchor, in order.
+    pub(crate) fn rows<'o>(self, outputs: &[&'o [f32]]) -> impl Iterator<Item = &'o [f32]> {
+        let rows = outputs[self.output].chunks_exact(self.row);
+        rows.map(move |row| &row[self.first..self.first + self.count])
+    }
+
+    /// The numbers of an anchor.
+    pub(crate) fn of<'o>(self, outputs: &[&'o [f32]], anchor: usize) -> &'o [f32] {
+        &outputs[self.output][anchor * self.row + self.first..][..self.count]
+    }
 }
 
 impl Detector {
@@ -116,7 +140,7 @@ impl Detector {
 
     /// Number of classes without the background, if the outputs of the network have the shapes of this detector.
     pub fn classes(&self, outputs: &[Port]) -> Option<usize> {
-        self.outputs(outputs).ok().map(|found| found.scores - 1)
+        self.outputs(outputs).ok().map(|found| found.scores.count - 1)
     }
 
     /// Checks the numbers by themselves and against the outputs of the network, without the batch.
@@ -171,9 +195,10 @@ impl Detector {
         };
         match outputs {
             [output] => {
-                let values = row(output, 2 + OFFSETS)?;
-                let scores = values - OFFSETS;
-                Ok(DetectorOutputs { scores, offsets: [0, scores, values], rows: [0, values] })
+                let row = row(output, 2 + OFFSETS)?;
+                let scores = Columns { output: 0, row, first: 0, count: row - OFFSETS };
+                let offsets = Columns { first: scores.count, count: OFFSETS, ..scores };
+                Ok(DetectorOutputs { scores, offsets })
             }
             [first, second] => {
                 // Where both have four columns the scores come first, as they do in one output.
@@ -188,11 +213,11 @@ impl Detector {
                         row(first, 2)?
                     ));
                 }
-                let values = row(&outputs[scores], 2)?;
+                let whole =
+                    |output: usize, row: usize| Columns { output, row, first: 0, count: row };
                 Ok(DetectorOutputs {
-                    scores: values,
-                    offsets: [offsets, 0, OFFSETS],
-                    rows: [scores, values],
+                    scores: whole(scores, row(&outputs[scores], 2)?),
+                    offsets: whole(offsets, OFFSETS),
                 })
             }
             _ => Err(format!("the network has {} outputs, expected 1 or 2", outputs.len())),
@@ -226,14 +251,16 @@ mod tests {
     #[test]
     fn scores_and_offsets_are_found_in_one_or_two_outputs() {
         let find = |shapes: &[&[usize]]| {
-            let found = detector().outputs(&outputs(shapes))?;
-            Ok::<_, String>((found.scores, found.rows, found.offsets))
+            let DetectorOutputs { scores, offsets } = detector().outputs(&outputs(shapes))?;
+            let place =
+                |columns: Columns| [columns.output, columns.row, columns.first, columns.count];
+            Ok::<_, String>((place(scores), place(offsets)))
         };
         assert_eq!(detector().anchors(), 13);
-        assert_eq!(find(&[&[13, 7]]), Ok((3, [0, 7], [0, 3, 7])));
-        assert_eq!(find(&[&[13, 3], &[13, 4]]), Ok((3, [0, 3], [1, 0, 4])));
-        assert_eq!(find(&[&[13, 4], &[13, 3]]), Ok((3, [1, 3], [0, 0, 4])));
-        assert_eq!(find(&[&[13, 4], &[13, 4]]), Ok((4, [0, 4], [1, 0, 4])));
+        assert_eq!(find(&[&[13, 7]]), Ok(([0, 7, 0, 3], [0, 7, 3, 4])));
+        assert_eq!(find(&[&[13, 3], &[13, 4]]), Ok(([0, 3, 0, 3], [1, 4, 0, 4])));
+        assert_eq!(find(&[&[13, 4], &[13, 3]]), Ok(([1, 3, 0, 3], [0, 4, 0, 4])));
+        assert_eq!(find(&[&[13, 4], &[13, 4]]), Ok(([0, 4, 0, 4], [1, 4, 0, 4])));
         for wrong in [
             &[&[12, 7][..]][..],
             &[&[13, 5]],

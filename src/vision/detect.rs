@@ -33,7 +33,7 @@ pub(crate) fn boxes(
         if kept.len() >= detector.boxes as usize {
             break;
         }
-        let corners = corners(detector, anchor, offsets(layout, outputs, anchor));
+        let corners = corners(detector, anchor, layout.offsets.of(outputs, anchor));
         let hidden = |other: &ScoredBox| {
             other.class == class && overlap(other.corners, corners) > detector.overlap_threshold
         };
@@ -59,10 +59,8 @@ fn candidates(
     outputs: &[&[f32]],
     probabilities: bool,
 ) -> Vec<Candidate> {
-    let [output, row] = layout.rows;
     let mut candidates = Vec::new();
-    for (anchor, row) in outputs[output].chunks_exact(row).enumerate() {
-        let scores = &row[..layout.scores];
+    for (anchor, scores) in layout.scores.rows(outputs).enumerate() {
         let softened;
         let scores = if probabilities {
             scores
@@ -87,14 +85,9 @@ fn candidates(
     candidates
 }
 
-/// The offsets of an anchor.
-fn offsets(layout: &DetectorOutputs, outputs: &[&[f32]], anchor: usize) -> [f32; 4] {
-    let [output, start, row] = layout.offsets;
-    std::array::from_fn(|index| outputs[output][anchor * row + start + index])
-}
-
 /// Left, top, right and bottom of the box at an anchor.
-fn corners(detector: &Detector, mut anchor: usize, [dx, dy, dw, dh]: [f32; 4]) -> [f32; 4] {
+fn corners(detector: &Detector, mut anchor: usize, offsets: &[f32]) -> [f32; 4] {
+    let &[dx, dy, dw, dh] = offsets else { return [f32::NAN; 4] };
     for map in &detector.maps {
         let (columns, shapes) = (map.size[1] as usize, map.shapes.len());
         let here = map.size[0] as usize * columns * shapes;
