@@ -17,8 +17,11 @@ const GRAPH: &str = r#"{"bnn_graph": 1, "name": "quarters", "inputs": [{"name": 
     {"name": "turned", "op": "transpose", "order": [1, 2, 0]},
     {"name": "rows", "op": "reshape", "shape": [4, 7]}], "outputs": ["rows"]}"#;
 
+/// Class and place of a shape.
+type Drawn = (&'static str, [f64; 4]);
+
 /// What is on the pictures of the example and found by it, left, top, right and bottom as they were drawn.
-const EXAMPLES: [(&str, &[(&str, [f64; 4])]); 2] = [
+const EXAMPLES: [(&str, &[Drawn]); 2] = [
     (
         "shapes.png",
         &[
