@@ -43,12 +43,12 @@ impl AffineBinary {
             assert_eq!(terms.len(), channels, "one term per output channel");
         }
         let classes = BorderClasses::new(conv);
-        let tap_ones = classes.tap_ones(weights);
+        let sums = classes.weight_sums(weights);
         let mut constants = Vec::with_capacity(classes.len() * channels);
         for class in 0..classes.len() {
             let taps = classes.taps(class) as f64;
-            let sums = classes.sums_of_taps(class, &tap_ones);
-            constants.extend(weight_sum.iter().zip(&sums).zip(count).map(
+            let sums = &sums[class * channels..][..channels];
+            constants.extend(weight_sum.iter().zip(sums).zip(count).map(
                 |((&weight_sum, &sum), &count)| {
                     (f64::from(weight_sum) * f64::from(sum) + f64::from(count) * taps) as f32
                 },

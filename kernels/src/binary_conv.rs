@@ -47,6 +47,8 @@ mod reference;
 mod tests;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiled;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod transpose;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 

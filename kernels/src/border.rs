@@ -109,36 +109,64 @@ impl BorderClasses {
         rows.len() * columns.len() * self.channels
     }
 
-    /// Sum of the weights (±1) under the taps inside the map, per output channel.
+    /// Sums of the weights (±1) under the taps inside the map, `[class][out_channels]`.
     ///
     /// `weights` is one dense bit string `[out_channels, kernel_h, kernel_w, in_channels / groups]`.
     ///
     /// # Panics
-    /// If there is no such class, or if `weights` is too short.
-    pub fn weight_sums(&self, class: usize, weights: &[u64]) -> Vec<i32> {
-        self.sums_of_taps(class, &self.tap_ones(weights))
+    /// If `weights` is too short.
+    pub fn weight_sums(&self, weights: &[u64]) -> Vec<i32> {
+        self.sums_of_taps(&self.tap_ones(weights))
     }
 
-    /// Number of weights +1 of each tap, `[out_channels][kernel_h][kernel_w]`: what all classes share.
+    /// Number of weights +1 of each tap, `[out_channels][kernel_h][kernel_w]`.
     pub(crate) fn tap_ones(&self, weights: &[u64]) -> Vec<u32> {
-        (0..self.out_channels * self.kernel[0] * self.kernel[1])
+        let taps = self.out_channels * self.kernel[0] * self.kernel[1];
+        if self.channels.is_multiple_of(64) {
+            let words = self.channels / 64;
+            let taps = weights[..taps * words].chunks_exact(words);
+            return taps.map(|words| words.iter().map(|word| word.count_ones()).sum()).collect();
+        }
+        (0..taps)
             .map(|tap| count_ones(weights, tap * self.channels..(tap + 1) * self.channels) as u32)
             .collect()
     }
 
     /// [`BorderClasses::weight_sums`] from [`BorderClasses::tap_ones`].
-    pub(crate) fn sums_of_taps(&self, class: usize, tap_ones: &[u32]) -> Vec<i32> {
-        let [rows, columns] = self.inside(class);
-        let taps = self.taps(class) as i64;
-        tap_ones
-            .chunks_exact(self.kernel[0] * self.kernel[1])
-            .map(|channel| {
-                let rows = channel.chunks_exact(self.kernel[1]).take(rows.end).skip(rows.start);
-                let ones: i64 =
-                    rows.flat_map(|row| &row[columns.clone()]).map(|&n| i64::from(n)).sum();
-                (2 * ones - taps) as i32
+    ///
+    /// With `P(y, x)` the ones of all taps above `y` and left of `x`, a rectangle has
+    /// `P(y1, x1) - P(y0, x1) - P(y1, x0) + P(y0, x0)` of them.
+    pub(crate) fn sums_of_taps(&self, tap_ones: &[u32]) -> Vec<i32> {
+        let [height, width] = self.kernel;
+        let at = |y: usize, x: usize| y * (width + 1) + x;
+        let corners: Vec<([usize; 4], i64)> = (0..self.len())
+            .map(|class| {
+                let [rows, columns] = self.inside(class);
+                let corners = [
+                    at(rows.end, columns.end),
+                    at(rows.start, columns.end),
+                    at(rows.end, columns.start),
+                    at(rows.start, columns.start),
+                ];
+                (corners, self.taps(class) as i64)
             })
-            .collect()
+            .collect();
+        let mut sums = vec![0; corners.len() * self.out_channels];
+        let mut before = vec![0; (height + 1) * (width + 1)];
+        for (channel, ones) in tap_ones.chunks_exact(height * width).enumerate() {
+            for (y, ones) in ones.chunks_exact(width).enumerate() {
+                let mut row = 0;
+                for (x, &ones) in ones.iter().enumerate() {
+                    row += i64::from(ones);
+                    before[at(y + 1, x + 1)] = before[at(y, x + 1)] + row;
+                }
+            }
+            for (class, &([all, above, left, both], taps)) in corners.iter().enumerate() {
+                let ones = before[all] - before[above] - before[left] + before[both];
+                sums[class * self.out_channels + channel] = (2 * ones - taps) as i32;
+            }
+        }
+        sums
     }
 }
 
@@ -212,7 +240,7 @@ mod tests {
                         bits.map(|at| if bit(&words, o * products + at) { 1 } else { -1 }).sum()
                     })
                     .collect();
-                prop_assert_eq!(classes.weight_sums(class, &words), sums);
+                prop_assert_eq!(&classes.weight_sums(&words)[2 * class..][..2], sums);
                 match &seen[class] {
                     None => seen[class] = Some(taps),
                     Some(others) => prop_assert_eq!(others, &taps),

@@ -47,20 +47,23 @@ impl Bases {
             .collect();
         let by_class =
             alphabet == Alphabet::PlusMinus && pad == PadValue::Zero && geometry.pads != [0; 4];
+        let inside = by_class.then(|| classes.sums_of_taps(&tap_ones));
         let mut table = vec![0; if by_class { classes.len() } else { 1 } * class_len];
         for (class, table) in table.chunks_exact_mut(class_len).enumerate() {
-            let inside = by_class.then(|| classes.sums_of_taps(class, &tap_ones));
-            for (channel, &ones) in ones.iter().enumerate() {
-                let base = match (alphabet, &inside) {
-                    (Alphabet::ZeroOne, _) => ones,
-                    (Alphabet::PlusMinus, None) => products,
-                    (Alphabet::PlusMinus, Some(inside)) => {
-                        // K + (all - inside); it may wrap where the accumulator does not.
-                        let all = ones.wrapping_mul(2).wrapping_sub(products);
-                        products.wrapping_add(all.wrapping_sub(inside[channel]))
-                    }
-                };
-                table[channel / group_out * stride + channel % group_out] = base;
+            for (group, table) in table.chunks_exact_mut(stride).enumerate() {
+                let channels = group * group_out..(group + 1) * group_out;
+                for (base, channel) in table.iter_mut().zip(channels) {
+                    *base = match (alphabet, &inside) {
+                        (Alphabet::ZeroOne, _) => ones[channel],
+                        (Alphabet::PlusMinus, None) => products,
+                        (Alphabet::PlusMinus, Some(inside)) => {
+                            // K + (all - inside); it may wrap where the accumulator does not.
+                            let all = ones[channel].wrapping_mul(2).wrapping_sub(products);
+                            let inside = inside[class * ones.len() + channel];
+                            products.wrapping_add(all.wrapping_sub(inside))
+                        }
+                    };
+                }
             }
         }
         let double = alphabet == Alphabet::PlusMinus;

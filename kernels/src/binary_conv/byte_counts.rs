@@ -12,6 +12,7 @@ use super::{
     byte_counters::{Segment, schedule, steps_in_u8},
     padded_map::{PaddedMap, Run, runs},
     tiled::{Block, TileKernel, Window},
+    transpose,
 };
 use crate::{ConvGeometry, features::Neon};
 use std::{
@@ -251,8 +252,8 @@ impl TileKernel for ByteCounts {
         channel
     }
 
-    fn weight(bits: u64) -> u8 {
-        bits as u8
+    fn weights(words: &mut [u64], rows: &mut [u8]) {
+        transpose::bytes(words, rows);
     }
 
     fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]) {

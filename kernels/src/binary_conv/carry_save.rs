@@ -22,6 +22,7 @@
 use super::{
     padded_map::{PaddedMap, Run, runs},
     tiled::{Block, TileKernel, Window},
+    transpose,
 };
 use crate::{ConvGeometry, features::Avx512};
 use std::{arch::x86_64::*, mem::MaybeUninit};
@@ -430,8 +431,8 @@ impl TileKernel for CarrySave {
         16 * lane + quarter / 2 * 8 + 2 * pair + quarter % 2
     }
 
-    fn weight(bits: u64) -> u8 {
-        bits as u8
+    fn weights(words: &mut [u64], rows: &mut [u8]) {
+        transpose::bytes(words, rows);
     }
 
     fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]) {

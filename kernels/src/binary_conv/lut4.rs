@@ -9,12 +9,14 @@ use super::{
     byte_counters::{Segment, schedule, steps_in_u8},
     padded_map::{PaddedMap, Run, runs},
     tiled::{Block, TileKernel, Window},
+    transpose,
     vector::{Integers, emit},
 };
 use crate::{
     ConvGeometry,
     features::{Avx2, Avx512, V2},
 };
+use std::{hint::black_box, ptr, slice};
 
 /// `ROWS[16 v + i] = popcount(v ^ i)`. Padded by a row, so that 16 bytes can be read at any offset
 /// that fits in a byte.
@@ -40,6 +42,10 @@ pub(super) struct Lut4<S> {
     simd: S,
     /// Each part fits in 16-bit counters.
     parts: Vec<Vec<Segment>>,
+    /// Units of a window, or rows of weights.
+    steps: usize,
+    /// Units from the start of a window to the end of its last run.
+    reach: usize,
 }
 
 impl<S> Lut4<S> {
@@ -53,72 +59,161 @@ impl<S> Lut4<S> {
                 Run { offset: run.offset + start, steps: end - start }
             })
         });
-        Self { simd, parts: schedule(pieces, STEP) }
+        Self {
+            simd,
+            parts: schedule(pieces, STEP),
+            steps: runs.iter().map(|run| run.steps).sum(),
+            reach: runs.iter().map(|run| run.offset + run.steps).max().unwrap_or(0),
+        }
     }
+}
+
+/// Counts of a tile, by bytes.
+type Counts<S, const PIXELS: usize, const VECTORS: usize> =
+    [[<S as Integers>::Vector; VECTORS]; PIXELS];
+
+/// Adds the mismatches of a segment. The counts go in and out by value: behind a reference the compiler
+/// keeps them in memory. For the same reason there are loops here instead of `array::map`.
+///
+/// # Safety
+/// Each input has `steps` units, and there are as many rows of `VECTORS` vectors of weights.
+#[inline(always)]
+unsafe fn add_segment<S: Integers, const PIXELS: usize, const VECTORS: usize>(
+    simd: S,
+    mut counts: Counts<S, PIXELS, VECTORS>,
+    weights: *const u8,
+    inputs: &[*const u8; PIXELS],
+    steps: usize,
+) -> Counts<S, PIXELS, VECTORS> {
+    let row = VECTORS * S::BYTES;
+    for step in 0..steps {
+        // SAFETY: the caller promises as many rows.
+        let weights = unsafe { slice::from_raw_parts(weights.add(step * row), row) };
+        let mut indices = [simd.zero(); VECTORS];
+        for (vector, indices) in indices.iter_mut().enumerate() {
+            *indices = simd.load_u8(&weights[vector * S::BYTES..]);
+        }
+        for pixel in 0..PIXELS {
+            // SAFETY: the caller promises as many units.
+            let nibble = unsafe { *inputs[pixel].add(step) };
+            let table = &ROWS.0[usize::from(nibble)..];
+            let table = simd.table(table.first_chunk().expect("at least 17 bytes"));
+            for vector in 0..VECTORS {
+                let found = simd.lookup(table, indices[vector]);
+                counts[pixel][vector] = simd.add_u8(counts[pixel][vector], found);
+            }
+        }
+    }
+    counts
 }
 
 /// Computes one tile. Inlined into one caller per instruction set.
 #[inline(always)]
-fn tile<S: Integers, K, const PIXELS: usize, const VECTORS: usize>(
-    simd: S,
-    parts: &[Vec<Segment>],
+fn tile<S: Integers, const PIXELS: usize, const VECTORS: usize, K>(
+    kernel: &Lut4<S>,
     block: &Block<'_, K>,
     windows: &[Window; PIXELS],
     out: &mut [i32],
 ) where
     K: TileKernel<Unit = u8, Weight = u8>,
 {
+    let simd = kernel.simd;
     let row = VECTORS * S::BYTES;
-    let mut weights = block.weights;
-    for (index, part) in parts.iter().enumerate() {
-        let mut even = [[simd.zero(); VECTORS]; PIXELS];
-        let mut odd = [[simd.zero(); VECTORS]; PIXELS];
+    let mut inputs = [ptr::null(); PIXELS];
+    for (input, window) in inputs.iter_mut().zip(windows) {
+        *input = block.map[window.map..][..kernel.reach].as_ptr();
+    }
+    let mut weights = block.weights[..kernel.steps * row].as_ptr();
+    for (index, part) in kernel.parts.iter().enumerate() {
+        // Sums of pairs of bytes that are taken as 16 bits, and of their second bytes. They do not fit into the
+        // registers beside the counts, and a compiler that is not told keeps each of them in two places.
+        let mut sums = [[[simd.zero(); 2]; VECTORS]; PIXELS];
+        let sums = black_box(&mut sums);
         let mut counts = [[simd.zero(); VECTORS]; PIXELS];
         for segment in part {
             let Run { offset, steps } = segment.run;
-            let inputs = windows.map(|window| &block.map[window.map + offset..][..steps]);
-            let (now, later) = weights.split_at(steps * row);
-            weights = later;
-            for (step, row) in now.chunks_exact(row).enumerate() {
-                let mut indices = [simd.zero(); VECTORS];
-                for (vector, indices) in indices.iter_mut().enumerate() {
-                    *indices = simd.load_u8(&row[vector * S::BYTES..]);
+            // SAFETY: every run ends within `reach`, the length of each input, and all of them together have
+            // as many steps as there are rows of weights.
+            unsafe {
+                let mut inputs = inputs;
+                for input in &mut inputs {
+                    *input = input.add(offset);
                 }
-                for pixel in 0..PIXELS {
-                    // SAFETY: `now` holds `steps` rows, so `step < steps`, the length of each input.
-                    let nibble = unsafe { *inputs[pixel].get_unchecked(step) };
-                    let table = &ROWS.0[usize::from(nibble)..];
-                    let table = simd.table(table.first_chunk().expect("at least 17 bytes"));
-                    for vector in 0..VECTORS {
-                        let found = simd.lookup(table, indices[vector]);
-                        counts[pixel][vector] = simd.add_u8(counts[pixel][vector], found);
-                    }
-                }
+                counts = add_segment(simd, counts, weights, &inputs, steps);
+                weights = weights.add(steps * row);
             }
             if segment.widen {
                 for pixel in 0..PIXELS {
                     for vector in 0..VECTORS {
                         let count = counts[pixel][vector];
-                        even[pixel][vector] =
-                            simd.add_u16(even[pixel][vector], simd.even_u8(count));
-                        odd[pixel][vector] = simd.add_u16(odd[pixel][vector], simd.odd_u8(count));
+                        let [pairs, seconds] = &mut sums[pixel][vector];
+                        *pairs = simd.add_u16(*pairs, count);
+                        *seconds = simd.add_u16(*seconds, simd.high_u8(count));
                         counts[pixel][vector] = simd.zero();
                     }
                 }
             }
         }
-        for (pixel, window) in windows.iter().enumerate() {
-            let out = &mut out[window.out..][..block.channels];
-            let base = &block.bases[window.base..][..row];
-            for vector in 0..VECTORS {
-                let [a, b] = simd.widen_u16(even[pixel][vector]);
-                let [c, d] = simd.widen_u16(odd[pixel][vector]);
-                for (quarter, mismatches) in [a, b, c, d].into_iter().enumerate() {
-                    let first = vector * S::BYTES + quarter * S::BYTES / 4;
-                    if first < block.channels {
-                        let base = (index == 0).then(|| &base[first..]);
-                        emit(simd, mismatches, block.double, base, &mut out[first..]);
-                    }
+        match (index == 0 && block.channels == row, block.double) {
+            (true, true) => {
+                emit_whole::<S, PIXELS, VECTORS, true>(simd, sums, block.bases, windows, out)
+            }
+            (true, false) => {
+                emit_whole::<S, PIXELS, VECTORS, false>(simd, sums, block.bases, windows, out)
+            }
+            (false, _) => emit_part(simd, sums, block, index == 0, windows, out),
+        }
+    }
+}
+
+/// 16-bit sums of a tile: of pairs of bytes, and of the second bytes.
+type Sums<S, const PIXELS: usize, const VECTORS: usize> =
+    [[[<S as Integers>::Vector; 2]; VECTORS]; PIXELS];
+
+/// Writes accumulators: `base - 2 m` (`DOUBLE`) or `base - m`, where all vectors are full of channels.
+#[inline(always)]
+fn emit_whole<S: Integers, const PIXELS: usize, const VECTORS: usize, const DOUBLE: bool>(
+    simd: S,
+    sums: &Sums<S, PIXELS, VECTORS>,
+    bases: &[i32],
+    windows: &[Window; PIXELS],
+    out: &mut [i32],
+) {
+    let row = VECTORS * S::BYTES;
+    for (sums, window) in sums.iter().zip(windows) {
+        let out = &mut out[window.out..][..row];
+        let bases = &bases[window.base..][..row];
+        for (vector, &[pairs, seconds]) in sums.iter().enumerate() {
+            for (quarter, mismatches) in simd.widen(pairs, seconds).into_iter().enumerate() {
+                let first = vector * S::BYTES + quarter * S::BYTES / 4;
+                emit(simd, mismatches, DOUBLE, Some(&bases[first..]), &mut out[first..]);
+            }
+        }
+    }
+}
+
+/// The same where channels may be missing. What is not the first part is subtracted from the accumulators that are
+/// there already.
+#[inline(always)]
+fn emit_part<S: Integers, K, const PIXELS: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &Sums<S, PIXELS, VECTORS>,
+    block: &Block<'_, K>,
+    is_first: bool,
+    windows: &[Window; PIXELS],
+    out: &mut [i32],
+) where
+    K: TileKernel<Unit = u8, Weight = u8>,
+{
+    for (sums, window) in sums.iter().zip(windows) {
+        let out = &mut out[window.out..][..block.channels];
+        let bases = &block.bases[window.base..][..VECTORS * S::BYTES];
+        for (vector, &[pairs, seconds]) in sums.iter().enumerate() {
+            for (quarter, mismatches) in simd.widen(pairs, seconds).into_iter().enumerate() {
+                let first = vector * S::BYTES + quarter * S::BYTES / 4;
+                if first < block.channels {
+                    let base = if is_first { Some(&bases[first..]) } else { None };
+                    emit(simd, mismatches, block.double, base, &mut out[first..]);
                 }
             }
         }
@@ -135,13 +230,13 @@ macro_rules! lut4 {
             const PIXELS: usize = <[usize]>::len(&$pixels);
             const NAMES: &'static [&'static str] = &$names;
 
-            /// Counters are widened by even and odd bytes; this way the even ones are the first half.
+            /// Each quarter of the channels is one of the four bytes of all 32-bit lanes.
             fn position(channel: usize) -> usize {
-                channel % ($bytes / 2) * 2 + channel / ($bytes / 2)
+                channel % ($bytes / 4) * 4 + channel / ($bytes / 4)
             }
 
-            fn weight(bits: u64) -> u8 {
-                bits as u8
+            fn weights(words: &mut [u64], rows: &mut [u8]) {
+                transpose::nibbles(words, rows);
             }
 
             fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]) {
@@ -153,7 +248,7 @@ macro_rules! lut4 {
                     out: &mut [i32],
                 ) {
                     let windows = windows.first_chunk().expect("chosen by their number");
-                    tile::<_, _, PIXELS, VECTORS>(kernel.simd, &kernel.parts, block, windows, out);
+                    tile::<_, PIXELS, VECTORS, _>(kernel, block, windows, out);
                 }
                 by_tile_size!(
                     compiled(self, block, windows, out),

@@ -7,6 +7,7 @@
 use super::{
     padded_map::{PaddedMap, Run, runs},
     tiled::{Block, TileKernel, Window},
+    transpose,
     vector::{CountingLanes, emit},
 };
 use crate::{ConvGeometry, features::Avx512Vpopcnt};
@@ -83,8 +84,8 @@ macro_rules! popcount_lanes {
                 channel
             }
 
-            fn weight(bits: u64) -> u32 {
-                bits as u32
+            fn weights(words: &mut [u64], rows: &mut [u32]) {
+                transpose::halves(words, rows);
             }
 
             fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]) {

@@ -6,10 +6,7 @@ use super::{
     bases::Bases,
     padded_map::{PaddedMap, Unit},
 };
-use crate::{
-    Alphabet, ConvGeometry, MapRows, PadValue,
-    bit_string::{extract, low_mask},
-};
+use crate::{Alphabet, ConvGeometry, MapRows, PadValue, bit_string::extract};
 use bytemuck::Pod;
 use std::{fmt::Debug, ops::Range};
 
@@ -59,8 +56,10 @@ pub(super) trait TileKernel: Sized + Debug + Send + Sync + 'static {
     /// Where the weights of an output channel stand in a vector.
     fn position(channel: usize) -> usize;
 
-    /// The weights of one step: [`Unit::BITS`] bits.
-    fn weight(bits: u64) -> Self::Weight;
+    /// Writes rows of weights, one for each step, from the words of all channels of a row, [`Unit::BITS`] at a time.
+    /// There are as many rows as steps; the last may have fewer bits, the others of its word are 0. The words may be
+    /// used up.
+    fn weights(words: &mut [u64], rows: &mut [Self::Weight]);
 
     /// Computes the accumulators of 1 to [`TileKernel::PIXELS`] pixels.
     fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]);
@@ -136,23 +135,20 @@ impl<K: TileKernel> Tiled<K> {
                 // is written lies side by side. Places without a channel stay 0.
                 let lanes = vectors * K::CHANNELS;
                 let mut words = vec![0; lanes];
-                let mut rows = packed.chunks_exact_mut(lanes);
+                let mut rest = packed;
                 for tap in 0..taps {
                     for bit in (0..group_in).step_by(64) {
                         let count = (group_in - bit).min(64);
+                        words.fill(0);
                         for (index, channel) in channels.clone().enumerate() {
                             let position = index / K::CHANNELS * K::CHANNELS
                                 + K::position(index % K::CHANNELS);
                             let row = (group * group_out + channel) * products;
                             words[position] = extract(weights, row + tap * group_in + bit, count);
                         }
-                        for _ in 0..count.div_ceil(K::Unit::BITS) {
-                            let row = rows.next().expect("one row per step");
-                            for (packed, word) in row.iter_mut().zip(&mut words) {
-                                *packed = K::weight(*word & low_mask(K::Unit::BITS));
-                                *word >>= K::Unit::BITS;
-                            }
-                        }
+                        let rows;
+                        (rows, rest) = rest.split_at_mut(count.div_ceil(K::Unit::BITS) * lanes);
+                        K::weights(&mut words, rows);
                     }
                 }
             }

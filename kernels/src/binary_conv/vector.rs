@@ -26,12 +26,12 @@ pub(super) trait Integers: Copy + Debug + Send + Sync + 'static {
     fn add_i32(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a - b` by 32 bits, wrapping.
     fn sub_i32(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// Bytes 0, 2, 4, ... as 16 bits each.
-    fn even_u8(self, a: Self::Vector) -> Self::Vector;
-    /// Bytes 1, 3, 5, ... as 16 bits each.
-    fn odd_u8(self, a: Self::Vector) -> Self::Vector;
-    /// The 16-bit integers of a vector as 32-bit integers, in order.
-    fn widen_u16(self, a: Self::Vector) -> [Self::Vector; 2];
+    /// The second, fourth, ... byte as 16 bits each.
+    fn high_u8(self, a: Self::Vector) -> Self::Vector;
+    /// From 16-bit sums the first, second, third and fourth one of each 32-bit lane of bytes, as 32 bits. `pairs` are
+    /// sums of bytes that were taken by twos as 16 bits, which may have wrapped, `seconds` those of the second
+    /// bytes alone.
+    fn widen(self, pairs: Self::Vector, seconds: Self::Vector) -> [Self::Vector; 4];
     /// A table of 16 bytes, as [`Integers::lookup`] takes it.
     fn table(self, row: &[u8; 16]) -> Self::Vector;
     /// For each byte of `indices` (0 to 15) the entry of the table.
@@ -53,10 +53,10 @@ macro_rules! integers {
     (
         $proof:ty, $vector:ty, $bytes:literal,
         zero: $zero:ident, load: $load:ident, store: $store:ident,
-        add: $add8:ident $add16:ident $add32:ident, sub: $sub32:ident,
-        even: |$even:ident| $even_body:expr, odd: |$odd:ident| $odd_body:expr,
-        widen: |$widen:ident| $widen_body:expr, table: |$row:ident| $table_body:expr,
-        lookup: $lookup:ident,
+        add: $add8:ident $add16:ident $add32:ident,
+        sub: $sub16:ident $sub32:ident, and: $and:ident, splat: $splat32:ident, shift left: $left16:ident,
+        shift right: $right16:ident $right32:ident,
+        table: |$row:ident| $table_body:expr, lookup: $lookup:ident,
     ) => {
         impl Integers for $proof {
             type Vector = $vector;
@@ -116,21 +116,24 @@ macro_rules! integers {
             }
 
             #[inline(always)]
-            fn even_u8(self, $even: $vector) -> $vector {
+            fn high_u8(self, a: $vector) -> $vector {
                 // SAFETY: `self` proves the features.
-                unsafe { $even_body }
+                unsafe { $right16::<8>(a) }
             }
 
             #[inline(always)]
-            fn odd_u8(self, $odd: $vector) -> $vector {
+            fn widen(self, pairs: $vector, seconds: $vector) -> [$vector; 4] {
                 // SAFETY: `self` proves the features.
-                unsafe { $odd_body }
-            }
-
-            #[inline(always)]
-            fn widen_u16(self, $widen: $vector) -> [$vector; 2] {
-                // SAFETY: `self` proves the features.
-                unsafe { $widen_body }
+                unsafe {
+                    let firsts = $sub16(pairs, $left16::<8>(seconds));
+                    let low = $splat32(0xffff);
+                    [
+                        $and(firsts, low),
+                        $and(seconds, low),
+                        $right32::<16>(firsts),
+                        $right32::<16>(seconds),
+                    ]
+                }
             }
 
             #[inline(always)]
@@ -151,12 +154,9 @@ macro_rules! integers {
 integers! {
     V2, __m128i, 16,
     zero: _mm_setzero_si128, load: _mm_loadu_si128, store: _mm_storeu_si128,
-    add: _mm_add_epi8 _mm_add_epi16 _mm_add_epi32, sub: _mm_sub_epi32,
-    even: |a| _mm_and_si128(a, _mm_set1_epi16(0xff)), odd: |a| _mm_srli_epi16::<8>(a),
-    widen: |a| [
-        _mm_unpacklo_epi16(a, _mm_setzero_si128()),
-        _mm_unpackhi_epi16(a, _mm_setzero_si128()),
-    ],
+    add: _mm_add_epi8 _mm_add_epi16 _mm_add_epi32,
+    sub: _mm_sub_epi16 _mm_sub_epi32, and: _mm_and_si128, splat: _mm_set1_epi32, shift left: _mm_slli_epi16,
+    shift right: _mm_srli_epi16 _mm_srli_epi32,
     table: |row| _mm_loadu_si128(row.as_ptr().cast()),
     lookup: _mm_shuffle_epi8,
 }
@@ -164,12 +164,9 @@ integers! {
 integers! {
     Avx2, __m256i, 32,
     zero: _mm256_setzero_si256, load: _mm256_loadu_si256, store: _mm256_storeu_si256,
-    add: _mm256_add_epi8 _mm256_add_epi16 _mm256_add_epi32, sub: _mm256_sub_epi32,
-    even: |a| _mm256_and_si256(a, _mm256_set1_epi16(0xff)), odd: |a| _mm256_srli_epi16::<8>(a),
-    widen: |a| [
-        _mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)),
-        _mm256_cvtepu16_epi32(_mm256_extracti128_si256::<1>(a)),
-    ],
+    add: _mm256_add_epi8 _mm256_add_epi16 _mm256_add_epi32,
+    sub: _mm256_sub_epi16 _mm256_sub_epi32, and: _mm256_and_si256, splat: _mm256_set1_epi32,
+    shift left: _mm256_slli_epi16, shift right: _mm256_srli_epi16 _mm256_srli_epi32,
     table: |row| _mm256_broadcastsi128_si256(_mm_loadu_si128(row.as_ptr().cast())),
     lookup: _mm256_shuffle_epi8,
 }
@@ -179,13 +176,9 @@ macro_rules! integers_512 {
         integers! {
             $proof, __m512i, 64,
             zero: _mm512_setzero_si512, load: _mm512_loadu_si512, store: _mm512_storeu_si512,
-            add: _mm512_add_epi8 _mm512_add_epi16 _mm512_add_epi32, sub: _mm512_sub_epi32,
-            even: |a| _mm512_and_si512(a, _mm512_set1_epi16(0xff)),
-            odd: |a| _mm512_srli_epi16::<8>(a),
-            widen: |a| [
-                _mm512_cvtepu16_epi32(_mm512_castsi512_si256(a)),
-                _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(a)),
-            ],
+            add: _mm512_add_epi8 _mm512_add_epi16 _mm512_add_epi32,
+            sub: _mm512_sub_epi16 _mm512_sub_epi32, and: _mm512_and_si512, splat: _mm512_set1_epi32,
+            shift left: _mm512_slli_epi16, shift right: _mm512_srli_epi16 _mm512_srli_epi32,
             table: |row| _mm512_broadcast_i32x4(_mm_loadu_si128(row.as_ptr().cast())),
             lookup: _mm512_shuffle_epi8,
         }
