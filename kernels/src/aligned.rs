@@ -1,37 +1,40 @@
-//! Floats that start at a cache line, so that no vector of packed weights straddles two lines.
+//! Memory that starts at a cache line, so that no vector of packed weights straddles two.
 
 use bytemuck::{Pod, Zeroable};
+use std::marker::PhantomData;
 
-/// Floats in a cache line, which is also the widest vector.
-const LINE: usize = 16;
+/// Bytes of a cache line, which is also the widest vector.
+const LINE: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+struct Line([u8; LINE]);
 
-// SAFETY: floats may have any bits, all of them 0 too.
+// SAFETY: 64 bytes without padding (size equals alignment); all zeros is a valid value.
 unsafe impl Zeroable for Line {}
-
-// SAFETY: sixteen floats fill a line, so it has no padding, and they may have any bits.
+// SAFETY: every bit pattern of 64 bytes is valid, there is no padding, and the type is `Copy`.
 unsafe impl Pod for Line {}
 
-/// A fixed number of zero-initialised floats whose first one is aligned to 64 bytes.
+/// A fixed number of zero-initialised elements whose first one is aligned to 64 bytes.
 #[derive(Debug)]
-pub(crate) struct AlignedFloats {
+pub(crate) struct Aligned<T> {
     lines: Vec<Line>,
     len: usize,
+    elements: PhantomData<T>,
 }
 
-impl AlignedFloats {
+impl<T: Pod> Aligned<T> {
     pub(crate) fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line::zeroed(); len.div_ceil(LINE)], len }
+        // From the allocator, which knows of large pieces that they are zero: nothing is written here.
+        let lines = bytemuck::zeroed_vec((len * size_of::<T>()).div_ceil(LINE));
+        Self { lines, len, elements: PhantomData }
     }
 
-    pub(crate) fn as_slice(&self) -> &[f32] {
+    pub(crate) fn as_slice(&self) -> &[T] {
         &bytemuck::cast_slice(&self.lines)[..self.len]
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
@@ -41,11 +44,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn floats_start_at_a_line() {
-        for len in [0, 1, 15, 16, 1000] {
-            let floats = AlignedFloats::zeroed(len);
+    fn elements_are_zero_and_start_at_a_line() {
+        for len in [0, 1, 15, 16, 1000, 100_000] {
+            let floats = Aligned::<f32>::zeroed(len);
             assert_eq!(floats.as_slice().len(), len);
-            assert_eq!(floats.as_slice().as_ptr().addr() % 64, 0);
+            assert_eq!(floats.as_slice().as_ptr().addr() % LINE, 0);
+            assert!(floats.as_slice().iter().all(|&x| x.to_bits() == 0));
+            let mut bytes = Aligned::<i8>::zeroed(len);
+            assert_eq!(bytes.as_slice().len(), len);
+            bytes.as_mut_slice().fill(-1);
+            assert_eq!(bytes.as_slice().as_ptr().addr() % LINE, 0);
         }
     }
 }

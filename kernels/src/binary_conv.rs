@@ -23,8 +23,6 @@ macro_rules! by_tile_size {
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod aligned;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod bases;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod byte_counters;

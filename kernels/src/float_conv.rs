@@ -12,7 +12,7 @@ mod panels;
 mod reference;
 mod tiles;
 
-use crate::{ConvGeometry, GeometryError, Isa, MapRows, aligned::AlignedFloats};
+use crate::{ConvGeometry, GeometryError, Isa, MapRows, aligned::Aligned, bit_string::bit};
 use panels::Panels;
 use std::ops::Range;
 
@@ -40,15 +40,13 @@ impl FloatWeights<'_> {
         }
     }
 
-    /// The weight at a position that is inside.
-    fn get(&self, index: usize) -> f32 {
+    /// The weights from a position on, all of which are inside.
+    fn read(&self, first: usize, to: &mut [f32]) {
         match self {
-            Self::F32(values) => values[index],
+            Self::F32(values) => to.copy_from_slice(&values[first..][..to.len()]),
             Self::Signs(words) => {
-                if words[index / 64] >> (index % 64) & 1 == 1 {
-                    1.0
-                } else {
-                    -1.0
+                for (index, to) in (first..).zip(to) {
+                    *to = if bit(words, index) { 1.0 } else { -1.0 };
                 }
             }
         }
@@ -70,7 +68,7 @@ pub struct FloatConv {
 #[derive(Debug)]
 enum Kernel {
     /// Weights as they came.
-    Reference(AlignedFloats),
+    Reference(Aligned<f32>),
     Panels(Panels),
 }
 
@@ -92,13 +90,11 @@ impl FloatConv {
         let kernel = match tiles(isa) {
             // SAFETY: the processor has the instruction set, as was just made sure.
             Some(tiles) => unsafe {
-                Kernel::Panels(Panels::new(tiles, &geometry, |index| weights.get(index)))
+                Kernel::Panels(Panels::new(tiles, &geometry, |first, to| weights.read(first, to)))
             },
             None => {
-                let mut plain = AlignedFloats::zeroed(count);
-                for (index, weight) in plain.as_mut_slice().iter_mut().enumerate() {
-                    *weight = weights.get(index);
-                }
+                let mut plain = Aligned::zeroed(count);
+                weights.read(0, plain.as_mut_slice());
                 Kernel::Reference(plain)
             }
         };

@@ -4,9 +4,10 @@
 //! map has `channels` bytes a pixel, and with horizontal dilation 1 the taps of a kernel row are one run of bytes: it is cut
 //! into steps of 64 bytes, whatever the number of channels, and weights of 0 let the last step read on into what follows.
 
-use super::{PackedKernel, aligned::AlignedBuffer};
+use super::PackedKernel;
 use crate::{
     Alphabet, ConvGeometry, MapRows, PadValue,
+    aligned::Aligned,
     amx::{self, CHANNELS, STEP, Tile, TileUnit, WEIGHTS},
     bit_string::{bit, extract, low_mask},
     features::Avx512,
@@ -32,7 +33,7 @@ pub(super) struct ByteTiles<U: TileUnit> {
     /// Bytes from the start of a window to each step.
     offsets: Vec<usize>,
     /// `[group][block][steps][STEP / 4][CHANNELS][4]`.
-    weights: AlignedBuffer,
+    weights: Aligned<i8>,
     /// Bytes of a tap that is low, high, and outside of the map.
     low: i8,
     high: i8,
@@ -105,7 +106,7 @@ impl<U: TileUnit> ByteTiles<U> {
             channels,
             row: row.next_multiple_of(STEP),
             offsets: Vec::new(),
-            weights: AlignedBuffer::zeroed::<i8>(
+            weights: Aligned::zeroed(
                 geometry.groups * blocks(geometry) * steps(geometry) * WEIGHTS,
             ),
             low,
@@ -123,7 +124,7 @@ impl<U: TileUnit> ByteTiles<U> {
         let (run, runs) = runs(&self.geometry);
         let (blocks, steps) = (blocks(&self.geometry), steps(&self.geometry));
         let (group_out, products) = (out_channels / groups, self.geometry.products());
-        let weights = self.weights.as_mut_slice::<i8>();
+        let weights = self.weights.as_mut_slice();
         for index in 0..runs {
             // Taps of a run are neighbours, in the map as in the string of bits.
             let (y, x) =
@@ -199,7 +200,7 @@ impl<U: TileUnit> PackedKernel for ByteTiles<U> {
     }
 
     fn packed_bytes(&self) -> usize {
-        self.weights.bytes() + size_of_val(&self.offsets[..])
+        size_of_val(self.weights.as_slice()) + size_of_val(&self.offsets[..])
     }
 
     fn row_len(&self) -> usize {
@@ -265,7 +266,7 @@ impl<U: TileUnit> PackedKernel for ByteTiles<U> {
             let indices = first..count.min(first + band);
             for group in 0..groups {
                 let blocks = blocks(&self.geometry);
-                let weights = &self.weights.as_slice::<i8>()[group * blocks * block_weights..];
+                let weights = &self.weights.as_slice()[group * blocks * block_weights..];
                 let mut block = 0;
                 while block < blocks {
                     let weights = &weights[block * block_weights..];

@@ -2,11 +2,10 @@
 
 use super::{
     PackedKernel,
-    aligned::AlignedBuffer,
     bases::Bases,
     padded_map::{PaddedMap, Unit},
 };
-use crate::{Alphabet, ConvGeometry, MapRows, PadValue, bit_string::extract};
+use crate::{Alphabet, ConvGeometry, MapRows, PadValue, aligned::Aligned, bit_string::extract};
 use bytemuck::Pod;
 use std::{fmt::Debug, ops::Range};
 
@@ -43,7 +42,7 @@ pub(super) trait TileKernel: Sized + Debug + Send + Sync + 'static {
     /// What it reads of the map at a time.
     type Unit: Unit;
     /// What it reads of one output channel's weights at a time.
-    type Weight: Pod;
+    type Weight: Pod + Debug + Send + Sync;
     /// Output channels of a vector.
     const CHANNELS: usize;
     /// Vectors of a full block.
@@ -72,7 +71,7 @@ pub(super) struct Tiled<K: TileKernel> {
     geometry: ConvGeometry,
     map: PaddedMap,
     /// `[group][block][steps][vectors of the block][K::CHANNELS]`.
-    weights: AlignedBuffer,
+    weights: Aligned<K::Weight>,
     /// Units of a window.
     steps: usize,
     /// Vectors of a group.
@@ -97,9 +96,7 @@ impl<K: TileKernel> Tiled<K> {
             kernel,
             geometry: geometry.clone(),
             map,
-            weights: AlignedBuffer::zeroed::<K::Weight>(
-                geometry.groups * vectors * K::CHANNELS * steps,
-            ),
+            weights: Aligned::zeroed(geometry.groups * vectors * K::CHANNELS * steps),
             steps,
             vectors,
             bases: Bases::new(geometry, pad, alphabet, weights, vectors * K::CHANNELS),
@@ -129,7 +126,7 @@ impl<K: TileKernel> Tiled<K> {
         for group in 0..self.geometry.groups {
             for (first, vectors) in self.blocks() {
                 let range = self.block_weights(group, first, vectors);
-                let packed = &mut self.weights.as_mut_slice::<K::Weight>()[range];
+                let packed = &mut self.weights.as_mut_slice()[range];
                 let channels = first * K::CHANNELS..group_out.min((first + vectors) * K::CHANNELS);
                 // A word of every channel, each at its place in the vectors, becomes rows of units: what
                 // is written lies side by side. Places without a channel stay 0.
@@ -162,7 +159,7 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
     }
 
     fn packed_bytes(&self) -> usize {
-        self.weights.bytes() + self.bases.bytes()
+        size_of_val(self.weights.as_slice()) + self.bases.bytes()
     }
 
     fn row_len(&self) -> usize {

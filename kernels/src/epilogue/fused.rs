@@ -10,7 +10,7 @@ use super::{
     pass::{self, CHUNK, Map, Op},
     sequence::{self, Bits, Part, Sequence, Shortcut, Streams},
 };
-use crate::{Isa, aligned::AlignedFloats, bit_string::low_mask, words_per_pixel};
+use crate::{Isa, aligned::Aligned, bit_string::low_mask, words_per_pixel};
 
 /// Floats of a block that passes through all stages before the next one.
 const BLOCK: usize = 2048;
@@ -28,7 +28,7 @@ pub(super) struct Plan {
     period: usize,
     stages: Vec<Stage>,
     /// All constants; each takes whole chunks.
-    constants: AlignedFloats,
+    constants: Aligned<f32>,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Plan {
                 Prepared::Stage(stage) => stages.push(stage),
             }
         }
-        let mut aligned = AlignedFloats::zeroed(constants.values.len());
+        let mut aligned = Aligned::zeroed(constants.values.len());
         aligned.as_mut_slice().copy_from_slice(&constants.values);
         Self { isa, channels, period, stages, constants: aligned }
     }

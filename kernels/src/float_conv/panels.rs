@@ -1,7 +1,7 @@
 //! Weights in panels of output channels, and the loops over rows, groups, panels and tiles.
 
 use super::tiles::{Tile, TileFunction, Tiles, Walk};
-use crate::{ConvGeometry, MapRows, aligned::AlignedFloats};
+use crate::{ConvGeometry, MapRows, aligned::Aligned};
 use std::ops::Range;
 
 /// A convolution whose output channels lie along vectors.
@@ -21,7 +21,7 @@ pub(super) struct Panels {
     /// The tiles of a row, for each number of vectors. To find them anew would take two divisions a
     /// tile, as long as some of its products.
     strips: Vec<Vec<Strip>>,
-    weights: AlignedFloats,
+    weights: Aligned<f32>,
 }
 
 /// Neighbouring output channels that are computed together.
@@ -47,15 +47,19 @@ struct Strip {
     tile: TileFunction,
 }
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 impl Panels {
-    /// Packs weights `[out_channels, products]` of a valid geometry.
+    /// Packs weights `[out_channels, products]` of a valid geometry. `read` gives some that lie side by side, from a
+    /// position on.
     ///
     /// # Safety
     /// The processor has the instruction set of the tiles.
     pub(super) unsafe fn new(
         tiles: &'static Tiles,
         geometry: &ConvGeometry,
-        weight: impl Fn(usize) -> f32,
+        read: impl Fn(usize, &mut [f32]),
     ) -> Self {
         let channels = geometry.in_channels;
         let [kernel_height, kernel_width] = geometry.kernel;
@@ -106,14 +110,20 @@ impl Panels {
                 packed += part.len() * tiles.lanes * products;
             }
         }
-        let mut weights = AlignedFloats::zeroed(packed);
+        let mut weights = Aligned::zeroed(packed);
         for panel in &panels {
             let lanes = panel.vectors * tiles.lanes;
             let used = (panel.vectors - 1) * tiles.lanes + panel.last_lanes;
             let to = &mut weights.as_mut_slice()[panel.weights..][..lanes * products];
-            for (product, to) in to.chunks_exact_mut(lanes).enumerate() {
-                for (lane, to) in to[..used].iter_mut().enumerate() {
-                    *to = weight((panel.channel + lane) * products + product);
+            // A line of every channel at a time: what is written lies side by side, too.
+            let mut line = [0.0; LINE];
+            for (index, to) in to.chunks_mut(LINE * lanes).enumerate() {
+                let line = &mut line[..to.len() / lanes];
+                for lane in 0..used {
+                    read((panel.channel + lane) * products + index * LINE, line);
+                    for (weight, to) in line.iter().zip(to.chunks_exact_mut(lanes)) {
+                        to[lane] = *weight;
+                    }
                 }
             }
         }
