@@ -113,12 +113,26 @@ fn assert_close(row: usize, found: &[f32], expected: &[f32]) {
 const IMAGE: usize = 3 * 32 * 32;
 const CLASSES: usize = 10;
 
-/// Graph and converted model give the logits of the training framework.
+/// The input of the default model for pictures u8 `[N, 32, 32, 3]`.
+fn normalised(pixels: &[u8]) -> Vec<f32> {
+    let preprocessing = default_metadata().preprocessing.unwrap();
+    let mut inputs = Vec::with_capacity(pixels.len());
+    for image in pixels.chunks(IMAGE) {
+        for channel in 0..3 {
+            let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
+            let values = image.iter().skip(channel).step_by(3);
+            inputs.extend(values.map(|&v| (f32::from(v) / 255.0 - mean) / std));
+        }
+    }
+    inputs
+}
+
+/// Graph and converted model give the logits of the training framework (`default/golden.py` wrote them).
 #[test]
 fn agrees_with_the_training_framework() {
-    let Some(bytes) = shared("ours/resnete18-w32-cifar10/golden.safetensors") else { return };
-    let golden = SafeTensors::deserialize(&bytes).unwrap();
-    let (inputs, logits) = (floats(&golden, "input_f32"), floats(&golden, "logits"));
+    let golden = SafeTensors::deserialize(include_bytes!("default_model.safetensors")).unwrap();
+    let inputs = normalised(golden.tensor("images").unwrap().data());
+    let logits = floats(&golden, "logits");
 
     let model = Model::from_bytes(default_model()).unwrap();
     let found = model.session(&SessionOptions::default()).unwrap().run(&inputs).unwrap();
@@ -141,16 +155,7 @@ fn agrees_with_the_training_framework() {
 fn reaches_the_accuracy_of_its_card() {
     let Some(bytes) = shared("images/cifar10/test_first1000.safetensors") else { return };
     let set = SafeTensors::deserialize(&bytes).unwrap();
-    let preprocessing = default_metadata().preprocessing.unwrap();
-    let pixels = set.tensor("images").unwrap().data();
-    let mut inputs = Vec::with_capacity(pixels.len());
-    for image in pixels.chunks(IMAGE) {
-        for channel in 0..3 {
-            let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
-            let values = image.iter().skip(channel).step_by(3);
-            inputs.extend(values.map(|&v| (f32::from(v) / 255.0 - mean) / std));
-        }
-    }
+    let inputs = normalised(set.tensor("images").unwrap().data());
     let model = Model::from_bytes(default_model()).unwrap();
     let logits = model.session(&SessionOptions::default()).unwrap().run(&inputs).unwrap();
     let best = |row: &[f32]| (0..CLASSES).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
