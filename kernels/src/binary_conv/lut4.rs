@@ -154,14 +154,14 @@ fn tile<S: Integers, const PIXELS: usize, const VECTORS: usize, K>(
                 }
             }
         }
-        match (index == 0 && block.channels == row, block.double) {
-            (true, true) => {
-                emit_whole::<S, PIXELS, VECTORS, true>(simd, sums, block.bases, windows, out)
+        // With arguments that the compiler knows the common cases lose their branches.
+        let Block { bases, channels, double, .. } = *block;
+        match (index == 0 && channels == row, double) {
+            (true, true) => emit_tile(simd, sums, bases, (row, true, true), windows, out),
+            (true, false) => emit_tile(simd, sums, bases, (row, false, true), windows, out),
+            (false, _) => {
+                emit_tile(simd, sums, bases, (channels, double, index == 0), windows, out);
             }
-            (true, false) => {
-                emit_whole::<S, PIXELS, VECTORS, false>(simd, sums, block.bases, windows, out)
-            }
-            (false, _) => emit_part(simd, sums, block, index == 0, windows, out),
         }
     }
 }
@@ -170,50 +170,26 @@ fn tile<S: Integers, const PIXELS: usize, const VECTORS: usize, K>(
 type Sums<S, const PIXELS: usize, const VECTORS: usize> =
     [[[<S as Integers>::Vector; 2]; VECTORS]; PIXELS];
 
-/// Writes accumulators: `base - 2 m` (`DOUBLE`) or `base - m`, where all vectors are full of channels.
+/// Writes the accumulators of a tile: `base - 2 m` (`double`) or `base - m`. Of the last vector some `channels` may be
+/// missing; what is not the first part is subtracted from the accumulators that are there already.
 #[inline(always)]
-fn emit_whole<S: Integers, const PIXELS: usize, const VECTORS: usize, const DOUBLE: bool>(
+fn emit_tile<S: Integers, const PIXELS: usize, const VECTORS: usize>(
     simd: S,
     sums: &Sums<S, PIXELS, VECTORS>,
     bases: &[i32],
+    (channels, double, is_first): (usize, bool, bool),
     windows: &[Window; PIXELS],
     out: &mut [i32],
 ) {
-    let row = VECTORS * S::BYTES;
     for (sums, window) in sums.iter().zip(windows) {
-        let out = &mut out[window.out..][..row];
-        let bases = &bases[window.base..][..row];
+        let out = &mut out[window.out..][..channels];
+        let bases = &bases[window.base..][..VECTORS * S::BYTES];
         for (vector, &[pairs, seconds]) in sums.iter().enumerate() {
             for (quarter, mismatches) in simd.widen(pairs, seconds).into_iter().enumerate() {
                 let first = vector * S::BYTES + quarter * S::BYTES / 4;
-                emit(simd, mismatches, DOUBLE, Some(&bases[first..]), &mut out[first..]);
-            }
-        }
-    }
-}
-
-/// The same where channels may be missing. What is not the first part is subtracted from the accumulators that are
-/// there already.
-#[inline(always)]
-fn emit_part<S: Integers, K, const PIXELS: usize, const VECTORS: usize>(
-    simd: S,
-    sums: &Sums<S, PIXELS, VECTORS>,
-    block: &Block<'_, K>,
-    is_first: bool,
-    windows: &[Window; PIXELS],
-    out: &mut [i32],
-) where
-    K: TileKernel<Unit = u8, Weight = u8>,
-{
-    for (sums, window) in sums.iter().zip(windows) {
-        let out = &mut out[window.out..][..block.channels];
-        let bases = &block.bases[window.base..][..VECTORS * S::BYTES];
-        for (vector, &[pairs, seconds]) in sums.iter().enumerate() {
-            for (quarter, mismatches) in simd.widen(pairs, seconds).into_iter().enumerate() {
-                let first = vector * S::BYTES + quarter * S::BYTES / 4;
-                if first < block.channels {
+                if first < channels {
                     let base = if is_first { Some(&bases[first..]) } else { None };
-                    emit(simd, mismatches, block.double, base, &mut out[first..]);
+                    emit(simd, mismatches, double, base, &mut out[first..]);
                 }
             }
         }

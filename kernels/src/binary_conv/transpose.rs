@@ -1,7 +1,7 @@
 //! Words of channels, side by side, to rows of units.
 //!
 //! A file has the bits of one output channel after the other; the tiled kernels read a unit of every channel of a
-//! block at a time. Turning one into the other is most of what loading a network costs, so it is done eight
+//! block at a time. Turning one into the other is a good part of loading a network, so it is done eight
 //! channels at once, as a transposition of 8 x 8 bytes.
 
 /// Words turned at a time, and bytes of a word.
@@ -19,7 +19,7 @@ fn swap_blocks<const BYTES: usize>(words: &mut [u64; SIDE], low: u64) {
     }
 }
 
-/// The eight words whose byte `i` is what was byte `k` of word `i` (Warren, "Hacker's Delight", 7-3).
+/// Word `k` of the result has byte `k` of all words, that of word `i` as its byte `i` (Warren, "Hacker's Delight", 7-3).
 #[inline(always)]
 fn transposed(mut words: [u64; SIDE]) -> [u64; SIDE] {
     swap_blocks::<1>(&mut words, 0x00ff_00ff_00ff_00ff);
