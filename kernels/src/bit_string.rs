@@ -18,7 +18,6 @@ pub(crate) fn bit(words: &[u64], index: usize) -> bool {
 }
 
 /// `count <= 64` bits from `start` on, in the low bits of a word; the others are 0.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 pub(crate) fn extract(words: &[u64], start: usize, count: usize) -> u64 {
     if count == 0 {
         return 0;

@@ -30,6 +30,7 @@ mod pool_bits;
 mod reduce;
 mod segments;
 mod simd;
+mod tap_products;
 
 pub use affine::AffineBinary;
 pub use binary_conv::BinaryConv;
@@ -52,3 +53,4 @@ pub use pool::{AveragePool, MaxPool};
 pub use pool_bits::{MaxPoolBits, concat_bits};
 pub use reduce::{Reduction, reduce_channels, softmax};
 pub use segments::SegmentBits;
+pub use tap_products::{Products, Tap, add_tap_products};

@@ -109,29 +109,41 @@ fn share_of_ones(graph: &Graph) -> f64 {
     ones as f64 / all as f64
 }
 
-#[test]
-fn networks_answer_differently_to_different_pictures() {
-    for name in ["igp_resnet37_36_c100", "hb_resnet18_c10_w16", "duo_vgg7"] {
-        let graph = graph(&find(name).unwrap().architecture().unwrap());
-        let share = share_of_ones(&graph);
-        assert!((0.2..0.8).contains(&share), "{name}: {share} of all signs are positive");
+fn answers_differently_to_different_pictures(name: &str) {
+    let graph = graph(&find(name).unwrap().architecture().unwrap());
+    let share = share_of_ones(&graph);
+    assert!((0.2..0.8).contains(&share), "{name}: {share} of all signs are positive");
 
-        let program = convert(graph, &ConvertOptions::default()).unwrap().program;
-        let model = Model::from_program(program).unwrap();
-        let mut session = model.session(&SessionOptions::default()).unwrap();
-        let answers: Vec<Vec<f32>> =
-            pictures().iter().map(|picture| session.run(picture).unwrap()).collect();
-        for (index, answer) in answers.iter().enumerate() {
-            let largest = answer.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-            assert!(largest.is_finite() && largest < 1e3, "{name}: {answer:?}");
-            assert!(answer.iter().any(|value| *value != answer[0]), "{name}: {answer:?}");
-            for other in &answers[..index] {
-                let apart = answer.iter().zip(other).map(|(a, b)| (a - b).abs());
-                let apart = apart.fold(0.0, f32::max);
-                assert!(apart > 0.01 * largest, "{name}: {answer:?} and {other:?}");
-            }
+    let program = convert(graph, &ConvertOptions::default()).unwrap().program;
+    let model = Model::from_program(program).unwrap();
+    let mut session = model.session(&SessionOptions::default()).unwrap();
+    let answers: Vec<Vec<f32>> =
+        pictures().iter().map(|picture| session.run(picture).unwrap()).collect();
+    for (index, answer) in answers.iter().enumerate() {
+        let largest = answer.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        assert!(largest.is_finite() && largest < 1e3, "{name}: {answer:?}");
+        assert!(answer.iter().any(|value| *value != answer[0]), "{name}: {answer:?}");
+        for other in &answers[..index] {
+            let apart = answer.iter().zip(other).map(|(a, b)| (a - b).abs());
+            let apart = apart.fold(0.0, f32::max);
+            assert!(apart > 0.01 * largest, "{name}: {answer:?} and {other:?}");
         }
     }
+}
+
+#[test]
+fn a_residual_network_answers_differently_to_different_pictures() {
+    answers_differently_to_different_pictures("igp_resnet37_36_c100");
+}
+
+#[test]
+fn a_hyper_binary_network_answers_differently_to_different_pictures() {
+    answers_differently_to_different_pictures("hb_resnet18_c10_w16");
+}
+
+#[test]
+fn a_decoupled_network_answers_differently_to_different_pictures() {
+    answers_differently_to_different_pictures("duo_vgg7");
 }
 
 /// A network of one's own: two inputs of other shapes, a normalisation used twice, one of a vector, and one that

@@ -1,7 +1,8 @@
 //! Convolution.
 
-use super::{Operands, Products, Reason};
+use super::{Operands, Reason};
 use crate::graph::{ConvAttributes, Tensor};
+use bnn_kernels::{Products, Tap, add_tap_products};
 use std::ops::Range;
 
 /// `y[o][oy][ox] = bias[o] + sum over ky, kx, c of w[o][c][ky][kx] * x[c][iy][ix]` with
@@ -34,22 +35,24 @@ pub(super) fn convolve(
             let rows = inside(height, ky * dilation[0], pads[0], stride[0], out_height);
             for kx in 0..kernel[1] {
                 let columns = inside(width, kx * dilation[1], pads[1], stride[1], out_width);
-                if columns.is_empty() {
+                if rows.is_empty() || columns.is_empty() || group_inputs == 0 {
                     continue;
                 }
-                let first_column = columns.start * stride[1] + kx * dilation[1] - pads[1];
-                for c in 0..group_inputs {
-                    let weight = weights[(o * group_inputs + c) * taps + ky * kernel[1] + kx];
-                    let input = &x[(image * in_channels + first_input + c) * map..][..map];
-                    for oy in rows.clone() {
-                        let iy = oy * stride[0] + ky * dilation[0] - pads[0];
-                        let row = &input[iy * width + first_column..(iy + 1) * width];
-                        let sums = &mut sums[oy * out_width..][columns.clone()];
-                        for (sum, &value) in sums.iter_mut().zip(row.iter().step_by(stride[1])) {
-                            *sum = products.add(weight, value, *sum);
-                        }
-                    }
-                }
+                let iy = rows.start * stride[0] + ky * dilation[0] - pads[0];
+                let ix = columns.start * stride[1] + kx * dilation[1] - pads[1];
+                let tap = Tap {
+                    channels: group_inputs,
+                    weight_step: taps,
+                    plane: map,
+                    size: [rows.len(), columns.len()],
+                    pixel_steps: [stride[0] * width, stride[1]],
+                    sum_step: out_width,
+                };
+                let weights = &weights[o * group_inputs * taps + ky * kernel[1] + kx..];
+                let first_plane = (image * in_channels + first_input) * map;
+                let pixels = &x[first_plane + iy * width + ix..];
+                let sums = &mut sums[rows.start * out_width + columns.start..];
+                add_tap_products(products, &tap, weights, pixels, sums);
             }
         }
         if let Some(bias) = bias {

@@ -2,29 +2,51 @@
 
 use super::elementwise::broadcast_f32;
 use super::strided::Positions;
-use super::{Operands, Products, Reason};
+use super::{Operands, Reason};
 use crate::graph::Tensor;
+use bnn_kernels::{Products, Tap, add_tap_products};
+
+/// A matrix, as a view of its elements that may be transposed: floats between neighbouring rows and columns.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    elements: &'a [f32],
+    steps: [usize; 2],
+}
+
+impl<'a> Matrix<'a> {
+    /// Of elements in rows of `width`.
+    fn new(elements: &'a [f32], width: usize) -> Self {
+        Self { elements, steps: [width, 1] }
+    }
+
+    fn transposed_if(self, transposed: bool) -> Self {
+        let [rows, columns] = self.steps;
+        Self { steps: if transposed { [columns, rows] } else { self.steps }, ..self }
+    }
+}
 
 /// Adds the product of an `[rows, inner]` and an `[inner, columns]` matrix to zeros, in the order of the
-/// inner dimension. Operands are given by functions of row and column, so that transposition is the
-/// caller's matter.
+/// inner dimension.
 fn product(
     [rows, inner, columns]: [usize; 3],
-    a: impl Fn(usize, usize) -> f32,
-    b: impl Fn(usize, usize) -> f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
     products: Products,
 ) -> Vec<f32> {
     let mut y = vec![0.0_f32; rows * columns];
-    if columns == 0 {
+    if columns == 0 || inner == 0 {
         return y;
     }
+    let tap = Tap {
+        channels: inner,
+        weight_step: a.steps[1],
+        plane: b.steps[0],
+        size: [1, columns],
+        pixel_steps: [0, b.steps[1]],
+        sum_step: columns,
+    };
     for (row, sums) in y.chunks_exact_mut(columns).enumerate() {
-        for k in 0..inner {
-            let left = a(row, k);
-            for (column, sum) in sums.iter_mut().enumerate() {
-                *sum = products.add(left, b(k, column), *sum);
-            }
-        }
+        add_tap_products(products, &tap, &a.elements[row * a.steps[0]..], b.elements, sums);
     }
     y
 }
@@ -40,15 +62,10 @@ pub(super) fn gemm(
     let (a, b) = (operands.f32(0)?, operands.f32(1)?);
     let (a_shape, b_shape) = (operands.get(0)?.shape(), operands.get(1)?.shape());
     let inner = if trans_a { a_shape[0] } else { a_shape[1] };
-    let (a_width, b_width) = (a_shape[1], b_shape[1]);
     let mut y = product(
         [shape[0], inner, shape[1]],
-        |row, k| {
-            if trans_a { a[k * a_width + row] } else { a[row * a_width + k] }
-        },
-        |k, column| {
-            if trans_b { b[column * b_width + k] } else { b[k * b_width + column] }
-        },
+        Matrix::new(a, a_shape[1]).transposed_if(trans_a),
+        Matrix::new(b, b_shape[1]).transposed_if(trans_b),
         products,
     );
     if alpha != 1.0 {
@@ -83,12 +100,8 @@ pub(super) fn matmul(
     let pairs = Positions::broadcast(a_batch, &batch).zip(Positions::broadcast(b_batch, &batch));
     for (i, j) in pairs {
         let (a, b) = (&a_data[i * rows * inner..], &b_data[j * inner * columns..]);
-        y.extend(product(
-            [rows, inner, columns],
-            |row, k| a[row * inner + k],
-            |k, column| b[k * columns + column],
-            products,
-        ));
+        let (a, b) = (Matrix::new(a, inner), Matrix::new(b, columns));
+        y.extend(product([rows, inner, columns], a, b, products));
     }
     Ok(Tensor::from_f32(shape, y)?)
 }

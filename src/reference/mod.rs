@@ -3,9 +3,10 @@
 //!
 //! The order of additions is part of the meaning wherever floats are summed: convolutions add up in
 //! the order kernel row, kernel column, input channel, with one fused multiply-add per product (or,
-//! when asked, two operations: [`Products`]), starting at +0; matrix products in the order of the inner dimension; averages and reductions in
-//! row-major order. Each other operation is rounded to `f32` on its own. What does not depend on the
-//! input of the network is the exception: sums over constants are taken in f64 and rounded once.
+//! when asked, two operations: [`Products`]), starting at +0; matrix products in the order of the inner
+//! dimension; averages and reductions in row-major order. Each other operation is rounded to `f32` on its
+//! own. What does not depend on the input of the network is the exception: sums over constants are taken
+//! in f64 and rounded once.
 
 mod bounded;
 pub(crate) mod budget;
@@ -22,6 +23,8 @@ mod strided;
 
 pub use bounded::evaluate_within;
 pub use interpreter::{Evaluated, Interpreter, run, run_all};
+
+pub use bnn_kernels::Products;
 
 use crate::graph::shape::shape_range;
 use crate::graph::{DataType, Node, Op, ReduceKind, ShapeError, Tensor, TensorError, infer_shapes};
@@ -68,27 +71,6 @@ pub enum EvaluationError {
         /// Name of the value.
         name: String,
     },
-}
-
-/// How convolutions and matrix products add a product to a sum.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Products {
-    /// By a fused multiply-add: what a network means, and what every processor does that can.
-    #[default]
-    Fused,
-    /// Rounded to `f32` before it is added: what the engine computes on processors without fused
-    /// multiply-add ([`Isa::fuses_multiply_add`](crate::Isa::fuses_multiply_add)).
-    Rounded,
-}
-
-impl Products {
-    /// `a * b + sum`.
-    fn add(self, a: f32, b: f32, sum: f32) -> f32 {
-        match self {
-            Self::Fused => a.mul_add(b, sum),
-            Self::Rounded => a * b + sum,
-        }
-    }
 }
 
 /// What an interpreter may choose in the arithmetic of operators.

@@ -5,21 +5,52 @@ use crate::graph::Data;
 
 /// Iterates over input positions in the row-major order of the output.
 pub(super) struct Positions {
-    shape: Vec<usize>,
-    strides: Vec<isize>,
-    index: Vec<usize>,
+    /// All axes but the innermost one, outermost first.
+    outer: Vec<Axis>,
+    inner: Axis,
     position: isize,
     left: usize,
+}
+
+/// A loop over positions.
+#[derive(Clone, Copy)]
+struct Axis {
+    extent: usize,
+    stride: isize,
+    index: usize,
+}
+
+impl Axis {
+    /// Takes a step; at the end it goes back to the start and says so.
+    fn step(&mut self, position: &mut isize) -> bool {
+        self.index += 1;
+        if self.index < self.extent {
+            *position += self.stride;
+            return false;
+        }
+        *position -= self.stride * (self.extent as isize - 1);
+        self.index = 0;
+        true
+    }
 }
 
 impl Positions {
     /// Positions for an output of the given shape. The caller vouches that they lie in the input.
     pub(super) fn new(shape: &[usize], strides: Vec<isize>, offset: usize) -> Self {
         debug_assert_eq!(shape.len(), strides.len());
+        // Whole networks are interpreted: axes that walk the input evenly are one, so that little is done for an element.
+        let mut axes: Vec<Axis> = Vec::new();
+        for (&extent, stride) in shape.iter().zip(strides).filter(|(extent, _)| **extent != 1) {
+            match axes.last_mut() {
+                Some(last) if last.stride == stride * extent as isize => {
+                    *last = Axis { extent: last.extent * extent, stride, index: 0 };
+                }
+                _ => axes.push(Axis { extent, stride, index: 0 }),
+            }
+        }
         Self {
-            shape: shape.to_vec(),
-            strides,
-            index: vec![0; shape.len()],
+            inner: axes.pop().unwrap_or(Axis { extent: 1, stride: 0, index: 0 }),
+            outer: axes,
             position: offset as isize,
             left: shape.iter().product(),
         }
@@ -48,14 +79,12 @@ impl Iterator for Positions {
         }
         self.left -= 1;
         let position = self.position;
-        for axis in (0..self.shape.len()).rev() {
-            self.index[axis] += 1;
-            self.position += self.strides[axis];
-            if self.index[axis] < self.shape[axis] {
-                break;
+        if self.inner.step(&mut self.position) {
+            for axis in self.outer.iter_mut().rev() {
+                if !axis.step(&mut self.position) {
+                    break;
+                }
             }
-            self.position -= self.strides[axis] * self.shape[axis] as isize;
-            self.index[axis] = 0;
         }
         Some(position as usize)
     }

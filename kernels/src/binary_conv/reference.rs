@@ -1,7 +1,13 @@
-//! The reference: the definition of a binary convolution, one tap and one bit at a time.
+//! The reference: a binary convolution as it is defined, one tap and up to 64 channels at a time.
+//!
+//! It is what processors compute with that have no kernels of their own, so it counts the bits of words.
 
 use super::PackedKernel;
-use crate::{Alphabet, ConvGeometry, MapRows, PadValue, bit_string::bit, words_per_pixel};
+use crate::{
+    Alphabet, ConvGeometry, MapRows, PadValue,
+    bit_string::{extract, low_mask},
+    words_per_pixel,
+};
 use std::ops::Range;
 
 /// A binary convolution as it is defined.
@@ -39,25 +45,29 @@ impl Reference {
                 let y = row.wrapping_sub(pads[0]);
                 let x = (x * stride[1] + kernel_x * dilation[1]).wrapping_sub(pads[1]);
                 let inside = y < height && x < width;
+                if !inside && self.pad == PadValue::Zero {
+                    continue;
+                }
                 let tap = (channel * kernel[0] + kernel_y) * kernel[1] + kernel_x;
-                for c in 0..group_in {
-                    let high = match (inside, self.pad) {
+                let words = words_per_pixel(self.geometry.in_channels);
+                for c in (0..group_in).step_by(64) {
+                    let count = (group_in - c).min(64);
+                    let highs = match (inside, self.pad) {
                         (true, _) => {
                             let pixel = (row - rows.first) * width + x;
-                            let words = words_per_pixel(self.geometry.in_channels);
-                            bit(rows.values, pixel * words * 64 + first + c)
+                            extract(rows.values, pixel * words * 64 + first + c, count)
                         }
-                        (false, PadValue::Zero) => continue,
-                        (false, PadValue::Plus) => true,
-                        (false, PadValue::Minus) => false,
+                        (false, PadValue::Plus) => low_mask(count),
+                        (false, _) => 0,
                     };
-                    let value = match (high, self.alphabet) {
-                        (true, _) => 1,
-                        (false, Alphabet::PlusMinus) => -1,
-                        (false, Alphabet::ZeroOne) => 0,
+                    let weights = extract(&self.weights, tap * group_in + c, count);
+                    let ones = |bits: u64| bits.count_ones() as i32;
+                    sum += match self.alphabet {
+                        // 1 where weight and input agree, -1 where they do not.
+                        Alphabet::PlusMinus => count as i32 - 2 * ones(weights ^ highs),
+                        // The weight, ±1, where the input is 1.
+                        Alphabet::ZeroOne => 2 * ones(weights & highs) - ones(highs),
                     };
-                    let weight = if bit(&self.weights, tap * group_in + c) { 1 } else { -1 };
-                    sum += weight * value;
                 }
             }
         }
