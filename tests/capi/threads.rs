@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use bnn::capi::*;
@@ -113,40 +114,38 @@ fn a_session_that_is_freed_during_a_call_ends_the_call_as_usual() {
     let input = vec![0.25; 3072 * 64];
     let mut expected = vec![0.0; 640];
     assert_eq!(run(model.session().0, &input, &mut expected), bnn_status::Ok);
-    // The worker may meet the probing call instead; then it is tried again.
+    // The worker may be done before anybody looks; then it is tried again.
     let freed_during_a_call = (0..50).any(|_| {
         let mut session = ptr::null_mut();
         // SAFETY: the model has not been freed.
         let status = unsafe { bnn_session_new(model.0, ptr::null(), &raw mut session) };
         assert_eq!(status, bnn_status::Ok);
         let shared = Shared(session);
-        let inside = AtomicBool::new(false);
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
                 let mut output = vec![0.0; 640];
-                inside.store(true, Ordering::Release);
-                let status = run(shared.get(), &input, &mut output);
-                (status, output)
+                loop {
+                    // Busy with the probing call, which is short.
+                    match run(shared.get(), &input, &mut output) {
+                        bnn_status::Busy => thread::yield_now(),
+                        status => return (status, output),
+                    }
+                }
             });
             // The call has begun once the session refuses a second one; only then may it be freed.
             let mut output = vec![0.0; 10];
-            while !inside.load(Ordering::Acquire) {
-                thread::yield_now();
+            let mut under_way = false;
+            while !under_way && !worker.is_finished() {
+                // Time in which the worker can begin.
+                thread::sleep(Duration::from_micros(50));
+                under_way = run(shared.get(), &input[..3072], &mut output) == bnn_status::Busy;
             }
-            while !worker.is_finished()
-                && run(shared.get(), &input[..3072], &mut output) != bnn_status::Busy
-            {
-                thread::yield_now();
-            }
-            // SAFETY: nobody else frees the session, and the call in the other thread has begun.
+            // SAFETY: nobody else frees the session, and the call in the other thread has begun or is over.
             unsafe { bnn_session_free(shared.get()) };
             let (status, output) = worker.join().unwrap();
-            if status == bnn_status::Busy {
-                return false;
-            }
             assert_eq!(status, bnn_status::Ok);
             assert_eq!(output, expected);
-            true
+            under_way
         })
     });
     assert!(freed_during_a_call, "no call was under way");
