@@ -3,11 +3,11 @@
 mod answer;
 mod sample;
 
-use std::io::Write as _;
+use std::io::{self, Read, Write as _};
 
 use bnn::format::{
     BLOB_ALIGNMENT, FLAG_INTEGERS, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES,
-    MINOR_VERSION, SMALL_BLOB_ALIGNMENT, inspect, read, write, write_file,
+    MINOR_VERSION, SMALL_BLOB_ALIGNMENT, inspect, read, read_from, write, write_file,
 };
 use bnn::program::{
     Alphabet, BinaryConv, BinaryOutput, BufferKind, EpilogueOp, PadValue, Program, StepKind,
@@ -21,7 +21,6 @@ use serde_json::{Value, json};
 const PREAMBLE: usize = 36;
 
 fn json_of(file: &[u8]) -> Vec<u8> {
-    use std::io::Read as _;
     let mut json = Vec::new();
     flate2::read::ZlibDecoder::new(&file[PREAMBLE..]).read_to_end(&mut json).unwrap();
     json
@@ -202,6 +201,33 @@ fn embedded_bytes_need_no_alignment() {
         let mut shifted = vec![0; shift];
         shifted.extend(&file);
         assert_eq!(read(&shifted[shift..]).unwrap(), program);
+    }
+}
+
+/// Hands out one byte at a time.
+struct Drops<'a>(&'a [u8]);
+
+impl Read for Drops<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = buffer.len().min(1);
+        self.0.read(&mut buffer[..count])
+    }
+}
+
+#[test]
+fn files_are_read_from_start_to_end() {
+    for program in [complete(), segmented()] {
+        let file = write(&program).unwrap();
+        assert_eq!(read_from(Drops(&file), file.len() as u64).unwrap(), read(&file).unwrap());
+        // Files that become shorter while they are read.
+        for end in 0..file.len() {
+            match read_from(&file[..end], file.len() as u64) {
+                Err(FormatError::Read(error)) => {
+                    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{end}");
+                }
+                other => panic!("{end}: {other:?}"),
+            }
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl From<Error> for Failure {
 
 fn format_status(error: &FormatError) -> bnn_status {
     match error {
-        FormatError::Io { .. } => bnn_status::Io,
+        FormatError::Io { .. } | FormatError::Read(_) => bnn_status::Io,
         FormatError::Version { .. } | FormatError::Flags(_) => bnn_status::Unsupported,
         _ => bnn_status::InvalidModel,
     }

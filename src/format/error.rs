@@ -63,6 +63,9 @@ pub enum FormatError {
     /// The program does not make sense.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// The bytes cannot be had, or there is no memory for them.
+    #[error("cannot be read: {0}")]
+    Read(#[source] std::io::Error),
     /// The operating system refused.
     #[error("{path}: {source}")]
     Io {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     BLOB_ALIGNMENT, FLAG_INTEGERS, FormatError, MAGIC, MAJOR_VERSION, MAX_HEADER_BYTES,
     MINOR_VERSION, OLDEST_MAJOR_VERSION, Program, SMALL_BLOB_ALIGNMENT, SMALL_BLOB_BYTES,
+    source::Source,
 };
 use crate::program::{BufferKind, StepKind, TensorKind};
 
@@ -122,15 +123,16 @@ impl Preamble {
         bytes
     }
 
-    /// Reads the preamble of `file` and checks it against the file: signature, version, flags,
+    /// Reads the preamble of a file and checks it against the file: signature, version, flags,
     /// lengths and checksum, in this order. Returns it with the compressed header.
-    pub(super) fn parse(file: &[u8]) -> Result<(Self, &[u8]), FormatError> {
-        let signature = &file[..file.len().min(MAGIC.len())];
+    pub(super) fn read<R: Read>(source: &mut Source<R>) -> Result<(Self, Vec<u8>), FormatError> {
+        let found = source.length();
+        let bytes = source.elements::<u8>(found.min(Self::BYTES as u64))?;
+        let signature = &bytes[..bytes.len().min(MAGIC.len())];
         if signature != &MAGIC[..signature.len()] || signature.is_empty() {
             return Err(FormatError::Magic);
         }
-        let found = file.len() as u64;
-        let Some(bytes) = file.first_chunk::<{ Self::BYTES }>() else {
+        let Some(bytes) = bytes.first_chunk::<{ Self::BYTES }>() else {
             return Err(FormatError::Length { found, expected: Self::BYTES as u64 });
         };
         let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
@@ -153,15 +155,14 @@ impl Preamble {
         if preamble.file_bytes != found {
             return Err(FormatError::Length { found, expected: preamble.file_bytes });
         }
-        let compressed =
-            file[Self::BYTES..].get(..preamble.compressed_bytes as usize).ok_or_else(|| {
-                FormatError::Header(format!(
-                    "{} compressed bytes, expected at most {} in this file",
-                    preamble.compressed_bytes,
-                    file.len() - Self::BYTES
-                ))
-            })?;
-        let crc32 = preamble.checksum(compressed);
+        let compressed = source.take(preamble.compressed_bytes.into())?.ok_or_else(|| {
+            FormatError::Header(format!(
+                "{} compressed bytes, expected at most {} in this file",
+                preamble.compressed_bytes,
+                found - Self::BYTES as u64
+            ))
+        })?;
+        let crc32 = preamble.checksum(&compressed);
         if crc32 != preamble.crc32 {
             return Err(FormatError::Checksum {
                 what: "header".into(),
@@ -182,8 +183,8 @@ pub(super) fn flags(program: &Program) -> u32 {
 }
 
 /// Start of the blob section of a file whose header ends at `header_end`.
-pub(super) fn blob_section(header_end: usize) -> u64 {
-    (header_end as u64).next_multiple_of(BLOB_ALIGNMENT)
+pub(super) fn blob_section(header_end: u64) -> u64 {
+    header_end.next_multiple_of(BLOB_ALIGNMENT)
 }
 
 /// Start of a blob of `bytes` bytes behind one that ends at `previous_end`, both within the blob

@@ -12,12 +12,13 @@ mod header;
 mod names;
 mod numbers;
 mod reader;
+mod source;
 mod writer;
 
 pub use error::FormatError;
 pub use file::write_file;
 pub use header::TensorRecord;
-pub use reader::{FileSummary, inspect, read};
+pub use reader::{FileSummary, inspect, read, read_from};
 pub use writer::write;
 
 use crate::program::Program;

@@ -1,5 +1,8 @@
 //! Bytes to program.
 
+use std::io::Read;
+
+use bytemuck::Pod;
 use serde::Serialize;
 
 use super::FormatError;
@@ -8,6 +11,7 @@ use super::header::{
     Entry, FullHeader, Header, Preamble, TensorRecord, blob_bytes, blob_offset, blob_section,
     decompress, flags,
 };
+use super::source::Source;
 use crate::program::{Program, Tensor, TensorData, TensorKind};
 
 /// What a file holds, for people.
@@ -37,13 +41,20 @@ pub struct FileSummary {
 /// # Errors
 /// A [`FormatError`] that says what is wrong. No input makes this panic.
 pub fn read(bytes: &[u8]) -> Result<Program, FormatError> {
-    let file = Checked::new(bytes)?;
-    let mut program = file.program;
-    program.tensors = file
-        .tensors
+    read_from(bytes, bytes.len() as u64)
+}
+
+/// The program that a file of `length` bytes holds, read once from its start to its end. After the same
+/// checks as [`read`] makes.
+///
+/// # Errors
+/// As [`read`], and [`FormatError::Read`].
+pub fn read_from(reader: impl Read, length: u64) -> Result<Program, FormatError> {
+    let Checked { mut program, tensors, data, .. } = Checked::new(Source::new(reader, length))?;
+    program.tensors = tensors
         .into_iter()
-        .zip(file.blobs)
-        .map(|(record, blob)| to_tensor(record, blob))
+        .zip(data)
+        .map(|(record, data)| to_tensor(record, data))
         .collect::<Result<_, _>>()?;
     program.validate()?;
     Ok(program)
@@ -54,7 +65,7 @@ pub fn read(bytes: &[u8]) -> Result<Program, FormatError> {
 /// # Errors
 /// A [`FormatError`] that says what is wrong. No input makes this panic.
 pub fn inspect(bytes: &[u8]) -> Result<FileSummary, FormatError> {
-    let file = Checked::new(bytes)?;
+    let file = Checked::new(Source::new(bytes, bytes.len() as u64))?;
     Ok(FileSummary {
         version: [file.preamble.major, file.preamble.minor],
         file_bytes: file.preamble.file_bytes,
@@ -67,33 +78,32 @@ pub fn inspect(bytes: &[u8]) -> Result<FileSummary, FormatError> {
 }
 
 /// A file whose container holds together: every blob lies where it should and has its checksum.
-struct Checked<'a> {
+struct Checked {
     preamble: Preamble,
     program: Program,
     blob_section: u64,
     tensors: Vec<TensorRecord>,
     /// One for each tensor.
-    blobs: Vec<&'a [u8]>,
+    data: Vec<TensorData>,
 }
 
-impl<'a> Checked<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let (preamble, compressed) = Preamble::parse(bytes)?;
-        let json = decompress(compressed, preamble.json_bytes)?;
-        let (Header { program, tensors: entries }, header_end) =
-            parse(&json, preamble.major, bytes, Preamble::BYTES + compressed.len())?;
+impl Checked {
+    fn new<R: Read>(mut source: Source<R>) -> Result<Self, FormatError> {
+        let (preamble, compressed) = Preamble::read(&mut source)?;
+        let json = decompress(&compressed, preamble.json_bytes)?;
+        let Header { program, tensors: entries } = parse(&json, preamble.major, &mut source)?;
         // Each program has one legal file, and none that a reader may take for an older one.
         if preamble.flags != flags(&program) {
             return Err(FormatError::Flags(preamble.flags));
         }
 
-        let blob_section = blob_section(header_end);
+        let blob_section = blob_section(source.position());
         let Some(section_bytes) = preamble.file_bytes.checked_sub(blob_section) else {
             return Err(FormatError::Length { found: preamble.file_bytes, expected: blob_section });
         };
-        check_zero(bytes, header_end as u64, blob_section)?;
+        skip_zeros(&mut source, blob_section)?;
         let mut tensors = Vec::with_capacity(entries.len());
-        let mut blobs = Vec::with_capacity(entries.len());
+        let mut data = Vec::with_capacity(entries.len());
         // Relative to the blob section, as the offsets are.
         let mut end = 0;
         for Entry { name, kind, shape, crc32: expected, stated } in entries {
@@ -111,7 +121,6 @@ impl<'a> Checked<'a> {
             {
                 return Err(fail(format!("starts at {offset}, expected {start}")));
             }
-            let previous_end = end;
             end = match start.checked_add(length) {
                 Some(end) if end <= section_bytes => end,
                 _ => {
@@ -120,9 +129,8 @@ impl<'a> Checked<'a> {
                     )));
                 }
             };
-            check_zero(bytes, blob_section + previous_end, blob_section + start)?;
-            let blob = &bytes[(blob_section + start) as usize..(blob_section + end) as usize];
-            let found = crc32fast::hash(blob);
+            skip_zeros(&mut source, blob_section + start)?;
+            let (blob, found) = read_blob(&mut source, kind, length)?;
             if found != expected {
                 let what = format!("tensor '{name}'");
                 return Err(FormatError::Checksum { what, found, expected });
@@ -135,7 +143,7 @@ impl<'a> Checked<'a> {
                 bytes: length,
                 crc32: found,
             });
-            blobs.push(blob);
+            data.push(blob);
         }
         if end != section_bytes {
             return Err(FormatError::Length {
@@ -143,47 +151,77 @@ impl<'a> Checked<'a> {
                 expected: blob_section + end,
             });
         }
-        Ok(Self { preamble, program, blob_section, tensors, blobs })
+        Ok(Self { preamble, program, blob_section, tensors, data })
     }
 }
 
-/// What a header says, and where all that belongs to it ends. The JSON of the header ended at `json_end`.
-fn parse(
-    json: &[u8],
-    major: u16,
-    file: &[u8],
-    json_end: usize,
-) -> Result<(Header, usize), FormatError> {
+/// What a header says, with all that belongs to it. The JSON of the header has been read.
+fn parse<R: Read>(json: &[u8], major: u16, source: &mut Source<R>) -> Result<Header, FormatError> {
     let fail = |error: serde_json::Error| FormatError::Header(error.to_string());
     if major == 1 {
         let header: FullHeader = serde_json::from_slice(json).map_err(fail)?;
-        return Ok((header.into(), json_end));
+        return Ok(header.into());
     }
     let header: CompactHeader = serde_json::from_slice(json).map_err(fail)?;
     // A header of 2^25 bytes has fewer tensors than that.
-    let end = json_end + Preamble::CHECKSUM_BYTES * header.tensor_count();
-    let checksums = file
-        .get(json_end..end)
-        .ok_or(FormatError::Length { found: file.len() as u64, expected: end as u64 })?;
-    Ok((header.expand(checksums.as_chunks().0)?, end))
+    let bytes = (Preamble::CHECKSUM_BYTES * header.tensor_count()) as u64;
+    let (found, expected) = (source.length(), source.position() + bytes);
+    let checksums = source.take(bytes)?.ok_or(FormatError::Length { found, expected })?;
+    header.expand(checksums.as_chunks().0)
 }
 
-/// Checks that the bytes from `start` to `end`, both within the file, are zero.
-fn check_zero(bytes: &[u8], start: u64, end: u64) -> Result<(), FormatError> {
-    if bytes[start as usize..end as usize].iter().any(|&byte| byte != 0) {
+/// Reads the bytes up to `end`, which lies within the file, and checks that they are zero.
+fn skip_zeros<R: Read>(source: &mut Source<R>, end: u64) -> Result<(), FormatError> {
+    let padding: Vec<u8> = source.elements(end - source.position())?;
+    if padding.iter().any(|&byte| byte != 0) {
         return Err(FormatError::Padding(end));
     }
     Ok(())
 }
 
-/// Decodes a blob whose length fits kind and shape.
-fn to_tensor(record: TensorRecord, blob: &[u8]) -> Result<Tensor, FormatError> {
-    let data = match record.kind {
-        TensorKind::F32 => TensorData::F32(elements(blob, f32::from_le_bytes)),
-        TensorKind::F16 => TensorData::F16(elements(blob, u16::from_le_bytes)),
-        TensorKind::I32 => TensorData::I32(elements(blob, i32::from_le_bytes)),
-        TensorKind::Bits => TensorData::Bits(elements(blob, u64::from_le_bytes)),
-    };
+/// Reads a blob, which ends within the file, and returns its checksum with it.
+fn read_blob<R: Read>(
+    source: &mut Source<R>,
+    kind: TensorKind,
+    length: u64,
+) -> Result<(TensorData, u32), FormatError> {
+    Ok(match kind {
+        TensorKind::F32 => {
+            let (elements, crc32) =
+                read_elements(source, length, |v: f32| f32::from_bits(u32::from_le(v.to_bits())))?;
+            (TensorData::F32(elements), crc32)
+        }
+        TensorKind::F16 => {
+            let (elements, crc32) = read_elements(source, length, u16::from_le)?;
+            (TensorData::F16(elements), crc32)
+        }
+        TensorKind::I32 => {
+            let (elements, crc32) = read_elements(source, length, i32::from_le)?;
+            (TensorData::I32(elements), crc32)
+        }
+        TensorKind::Bits => {
+            let (elements, crc32) = read_elements(source, length, u64::from_le)?;
+            (TensorData::Bits(elements), crc32)
+        }
+    })
+}
+
+/// Reads `length` bytes of little-endian numbers.
+fn read_elements<R: Read, T: Pod>(
+    source: &mut Source<R>,
+    length: u64,
+    from_little_endian: fn(T) -> T,
+) -> Result<(Vec<T>, u32), FormatError> {
+    let mut elements: Vec<T> = source.elements(length / size_of::<T>() as u64)?;
+    let crc32 = crc32fast::hash(bytemuck::cast_slice(&elements));
+    if cfg!(target_endian = "big") {
+        elements.iter_mut().for_each(|element| *element = from_little_endian(*element));
+    }
+    Ok((elements, crc32))
+}
+
+/// A tensor of data whose length fits kind and shape.
+fn to_tensor(record: TensorRecord, data: TensorData) -> Result<Tensor, FormatError> {
     // No extent overflows: their product does not, unless one is 0, and then validation refuses.
     let shape =
         record.shape.iter().map(|&extent| usize::try_from(extent)).collect::<Result<_, _>>();
@@ -194,8 +232,4 @@ fn to_tensor(record: TensorRecord, blob: &[u8]) -> Result<Tensor, FormatError> {
             name: record.name,
         }),
     }
-}
-
-fn elements<const N: usize, T>(blob: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> {
-    blob.as_chunks::<N>().0.iter().map(|&bytes| decode(bytes)).collect()
 }

@@ -21,7 +21,8 @@ pub fn write(program: &Program) -> Result<Vec<u8>, FormatError> {
         .ok_or(FormatError::HeaderTooLarge(json.len() as u64))?;
     let compressed = compress(&json);
     let checksums_start = Preamble::BYTES + compressed.len();
-    let blob_section = blob_section(checksums_start + Preamble::CHECKSUM_BYTES * blobs.len());
+    let blob_section =
+        blob_section((checksums_start + Preamble::CHECKSUM_BYTES * blobs.len()) as u64);
     // Relative to the blob section.
     let mut end = 0;
     let mut offsets = Vec::with_capacity(blobs.len());

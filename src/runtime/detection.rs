@@ -1,6 +1,7 @@
 //! Finding objects: a picture in, boxes out.
 
 use bnn_kernels::DefaultFloatEnvironment;
+use serde::Serialize;
 
 use super::{Model, RunError, Session};
 use crate::{
@@ -9,8 +10,8 @@ use crate::{
     vision::{self, Image, Placement},
 };
 
-/// An object in a picture.
-#[derive(Debug, Clone, PartialEq)]
+/// An object in a picture. As JSON it is what `bnn-run --json` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Detection {
     /// Position of the class among the scores, the background not counted.
     pub index: usize,

@@ -3,6 +3,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     fs::File,
+    io::{BufReader, Read},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -14,7 +15,8 @@ use super::{
     engine::{Engine, Joining},
 };
 use crate::{
-    Error, format,
+    Error,
+    format::{self, FormatError},
     program::{Block, BlockError, Port, Preprocessing, Program},
     vision::{self, Image, InputLayout},
 };
@@ -53,9 +55,20 @@ impl Model {
     /// [`Error::Io`] if the file cannot be read, [`Error::Model`] (which names the file) if it is broken.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        Self::from_file(path, &bytes)
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        if metadata.is_file() && metadata.len() != 0 {
+            return Self::from_reader(
+                path,
+                BufReader::with_capacity(1 << 16, file),
+                metadata.len(),
+            );
+        }
+        // A pipe, say, does not know its length before its end.
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(io)?;
+        Self::from_reader(path, &bytes[..], bytes.len() as u64)
     }
 
     /// Reads and checks a `.bnn` file through a mapping instead of a copy in memory. Nothing of the
@@ -74,7 +87,7 @@ impl Model {
         // SAFETY: the caller has promised that nobody changes the file during this call, and the
         // mapping ends with it.
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-        Self::from_file(path, &bytes)
+        Self::from_reader(path, &bytes[..], bytes.len() as u64)
     }
 
     /// Checks the contents of a `.bnn` file, which may lie at any address (so `include_bytes!` will
@@ -115,10 +128,15 @@ impl Model {
         Ok(Self::new(program, 0))
     }
 
-    fn from_file(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        let program =
-            format::read(bytes).map_err(|source| Error::Model { path: path.to_owned(), source })?;
-        Ok(Self::new(program, bytes.len()))
+    /// Reads a file of `length` bytes, which errors call `path`.
+    fn from_reader(path: &Path, reader: impl Read, length: u64) -> Result<Self, Error> {
+        let path = || path.to_owned();
+        match format::read_from(reader, length) {
+            // What was read lies in memory, which no more than a `usize` of bytes does.
+            Ok(program) => Ok(Self::new(program, length as usize)),
+            Err(FormatError::Read(source)) => Err(Error::Io { path: path(), source }),
+            Err(source) => Err(Error::Model { path: path(), source }),
+        }
     }
 
     fn new(program: Program, file_bytes: usize) -> Self {

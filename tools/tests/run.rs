@@ -105,6 +105,18 @@ fn standard_input() {
     assert_fails(run().args(["-", "-", "-m"]).arg(&model), 2, &["standard input"]);
 }
 
+/// Nobody knows the length of what a pipe brings before its end.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_may_come_from_a_pipe() {
+    let scratch = Scratch::new();
+    let model = fs::read(scratch.model()).unwrap();
+    let image = scratch.png("x.png", [0, 255, 0]);
+    let mut command = run();
+    command.arg(image).args(["-m", "/dev/stdin", "--json"]).write_stdin(model);
+    assert_eq!(json(&mut command)["predictions"][0]["label"], "green");
+}
+
 #[test]
 fn images_and_models_that_cannot_be_read() {
     let scratch = Scratch::new();

@@ -6,7 +6,7 @@ use crate::{
     lettering::{Direction, Letters, Weight},
     terminal::printable,
 };
-use bnn::vision::Image;
+use bnn::{Detection, vision::Image};
 use image::{Rgb, RgbImage, imageops};
 
 /// Plates that a new one is kept apart from: in a picture with more of them nothing can be read.
@@ -15,26 +15,6 @@ const APART: usize = 400;
 /// How far the dark edges beside a line cover what is below them.
 const EDGE: f32 = 0.45;
 const EDGES: Rgb<u8> = Rgb([0; 3]);
-
-/// Something that was found. Places are pixels of the picture, 0 at the left and upper edges of its
-/// first pixel; a box may reach over the picture's edges.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Detection<'a> {
-    /// Number of the class: it chooses the colour.
-    pub class: usize,
-    /// The name of the class. Any text, of any length; without one the number is shown.
-    pub label: &'a str,
-    /// How sure it is, from 0 to 1.
-    pub score: f32,
-    /// Left edge.
-    pub xmin: f32,
-    /// Upper edge.
-    pub ymin: f32,
-    /// Right edge.
-    pub xmax: f32,
-    /// Lower edge.
-    pub ymax: f32,
-}
 
 /// All lengths follow from the size of the picture. Pixels.
 #[derive(Debug, Clone, Copy)]
@@ -72,15 +52,18 @@ struct Plate {
 /// Draws a frame and a label for each detection. The picture is enlarged or shrunk to a size that
 /// one can look at. What is likelier lies above what is less likely; what lies outside of the
 /// picture, or nowhere (not a number), is left out.
-pub fn with_boxes(image: &Image, detections: &[Detection<'_>]) -> RgbImage {
+pub fn with_boxes<'a>(
+    image: &Image,
+    detections: impl IntoIterator<Item = &'a Detection>,
+) -> RgbImage {
     let picture = shown(image);
     let scale = [
         f64::from(picture.width()) / f64::from(image.width()),
         f64::from(picture.height()) / f64::from(image.height()),
     ];
     let measures = Measures::new(&picture);
-    let mut found: Vec<(&Detection<'_>, Area)> = detections
-        .iter()
+    let mut found: Vec<(&Detection, Area)> = detections
+        .into_iter()
         .filter_map(|detection| Some((detection, area(detection, scale, &picture)?)))
         .collect();
     found.sort_by(|(one, _), (other, _)| other.score.total_cmp(&one.score));
@@ -100,10 +83,10 @@ pub fn with_boxes(image: &Image, detections: &[Detection<'_>]) -> RgbImage {
         let line = measures.line;
         canvas::frame(&mut canvas, area.grown(1), 1, EDGES, EDGE);
         canvas::frame(&mut canvas, area.grown(-line), 1, EDGES, EDGE);
-        canvas::frame(&mut canvas, *area, line, palette::colour(detection.class), 1.0);
+        canvas::frame(&mut canvas, *area, line, palette::colour(detection.index), 1.0);
     }
     for ((detection, _), plate) in found.iter().zip(&plates).rev() {
-        let ground = palette::colour(detection.class);
+        let ground = palette::colour(detection.index);
         canvas::fill(&mut canvas, plate.area, ground);
         let at = (plate.area.x + measures.padding, plate.area.y + measures.text);
         let at = (at.0 as f32, at.1 as f32);
@@ -114,7 +97,7 @@ pub fn with_boxes(image: &Image, detections: &[Detection<'_>]) -> RgbImage {
 }
 
 /// The pixels of the shown picture that a box touches; nothing if there are none.
-fn area(detection: &Detection<'_>, scale: [f64; 2], picture: &RgbImage) -> Option<Area> {
+fn area(detection: &Detection, scale: [f64; 2], picture: &RgbImage) -> Option<Area> {
     let Detection { xmin, ymin, xmax, ymax, .. } = *detection;
     // The first pixel that is touched and the one behind the last.
     let range = |from: f32, to: f32, scale: f64, length: u32| {
@@ -138,7 +121,7 @@ fn area(detection: &Detection<'_>, scale: [f64; 2], picture: &RgbImage) -> Optio
 
 /// Puts a plate at each box, the likeliest first: above it if that is within the picture and free,
 /// else at another of its edges, else where it hides least.
-fn place(found: &[(&Detection<'_>, Area)], measures: Measures, canvas: Area) -> Vec<Plate> {
+fn place(found: &[(&Detection, Area)], measures: Measures, canvas: Area) -> Vec<Plate> {
     let mut plates: Vec<Plate> = Vec::with_capacity(found.len());
     for (detection, area) in found {
         let text = text(detection, measures, canvas.width);
@@ -186,13 +169,12 @@ fn place(found: &[(&Detection<'_>, Area)], measures: Measures, canvas: Area) -> 
 }
 
 /// The label and how sure it is, short enough for the picture.
-fn text(detection: &Detection<'_>, measures: Measures, width: i64) -> String {
+fn text(detection: &Detection, measures: Measures, width: i64) -> String {
     let score = format!(" {:.0} %", f64::from(detection.score) * 100.0);
     let room = (width - 2 * measures.padding) as f32 - measures.letters.width(&score);
-    let label = if detection.label.is_empty() {
-        format!("class {}", detection.class)
-    } else {
-        printable(detection.label).into_owned()
+    let label = match &detection.label {
+        Some(label) if !label.is_empty() => printable(label),
+        _ => format!("class {}", detection.index).into(),
     };
     format!("{}{score}", measures.letters.fitted(&label, room))
 }
@@ -207,16 +189,12 @@ mod tests {
         Image::new(width, height, GROUND.repeat(width as usize * height as usize)).unwrap()
     }
 
-    fn detection(
-        class: usize,
-        score: f32,
-        [xmin, ymin, xmax, ymax]: [f32; 4],
-    ) -> Detection<'static> {
-        Detection { class, label: "cat", score, xmin, ymin, xmax, ymax }
+    fn detection(index: usize, score: f32, [xmin, ymin, xmax, ymax]: [f32; 4]) -> Detection {
+        Detection { index, label: Some("cat".to_owned()), score, xmin, ymin, xmax, ymax }
     }
 
     /// Where plates would be put on a picture of that size that is neither enlarged nor shrunk.
-    fn plates(width: u32, height: u32, detections: &[Detection<'_>]) -> Vec<Plate> {
+    fn plates(width: u32, height: u32, detections: &[Detection]) -> Vec<Plate> {
         let picture = RgbImage::new(width, height);
         let mut found: Vec<_> =
             detections.iter().map(|d| (d, area(d, [1.0; 2], &picture).unwrap())).collect();
@@ -313,7 +291,7 @@ mod tests {
     #[test]
     fn labels_of_any_kind_stay_within_pictures_of_any_size() {
         let long = "a label without end ".repeat(400);
-        let labels = ["", "cat", "猫", "\u{202e}tac\n", &long];
+        let labels = [None, Some(""), Some("cat"), Some("猫"), Some("\u{202e}tac\n"), Some(&long)];
         // A fixed sequence of numbers from 0 to 1.
         let mut state = 1_u64;
         let mut next = move || {
@@ -330,10 +308,10 @@ mod tests {
         ];
         for (width, height, count) in sizes {
             let mut place = |length: u32| (next() * 3.0 - 1.0) * length as f32;
-            let boxes: Vec<Detection<'_>> = (0..count)
+            let boxes: Vec<Detection> = (0..count)
                 .map(|index| Detection {
-                    class: index * 7919,
-                    label: labels[index % labels.len()],
+                    index: index * 7919,
+                    label: labels[index % labels.len()].map(str::to_owned),
                     score: [0.5, 1.0, 0.0, f32::NAN, -3.0][index % 5],
                     xmin: place(width),
                     ymin: place(height),

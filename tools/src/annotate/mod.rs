@@ -6,7 +6,7 @@ mod panel;
 mod shown;
 mod target;
 
-pub use boxes::{Detection, with_boxes};
+pub use boxes::with_boxes;
 pub use panel::{Row, with_classes};
 pub use target::Target;
 

@@ -7,7 +7,7 @@ use crate::{
     output::Output,
     terminal::{self, Style, printable},
 };
-use bnn::vision::Image;
+use bnn::{Detection, vision::Image};
 use image::RgbImage;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -37,7 +37,7 @@ pub(super) enum Found<'a> {
     /// Classes, most probable first.
     Predictions(Vec<Prediction<'a>>),
     /// Objects, best first.
-    Boxes(Vec<ObjectBox<'a>>),
+    Boxes(Vec<Detection>),
 }
 
 /// A class that the image may belong to.
@@ -46,18 +46,6 @@ pub(super) struct Prediction<'a> {
     pub(super) index: usize,
     pub(super) label: Option<&'a str>,
     pub(super) probability: f32,
-}
-
-/// An object in the image, in pixels from its left upper corner.
-#[derive(Debug, Serialize)]
-pub(super) struct ObjectBox<'a> {
-    pub(super) index: usize,
-    pub(super) label: Option<&'a str>,
-    pub(super) score: f32,
-    pub(super) xmin: f32,
-    pub(super) ymin: f32,
-    pub(super) xmax: f32,
-    pub(super) ymax: f32,
 }
 
 /// Time that the parts of the work took.
@@ -103,22 +91,7 @@ impl Answer<'_> {
                 annotate::with_classes(image, &rows)
             }
             Found::Boxes(boxes) => {
-                let boxes: Vec<_> = boxes.iter().filter(|found| found.score >= score).collect();
-                let names: Vec<_> = boxes.iter().map(|b| name(b.label, b.index)).collect();
-                let boxes: Vec<annotate::Detection<'_>> = names
-                    .iter()
-                    .zip(&boxes)
-                    .map(|(label, b)| annotate::Detection {
-                        class: b.index,
-                        label,
-                        score: b.score,
-                        xmin: b.xmin,
-                        ymin: b.ymin,
-                        xmax: b.xmax,
-                        ymax: b.ymax,
-                    })
-                    .collect();
-                annotate::with_boxes(image, &boxes)
+                annotate::with_boxes(image, boxes.iter().filter(|found| found.score >= score))
             }
         }
     }
@@ -140,7 +113,7 @@ impl Answer<'_> {
                     let corners = [b.xmin, b.ymin, b.xmax, b.ymax];
                     let [xmin, ymin, xmax, ymax] = corners.map(|side| format!("{side:.0}"));
                     let place = format!("({xmin}, {ymin}) to ({xmax}, {ymax})");
-                    Line::new(b.label, b.index, b.score, place)
+                    Line::new(b.label.as_deref(), b.index, b.score, place)
                 })
                 .collect(),
         };

@@ -2,7 +2,7 @@
 
 use super::{
     PROGRAM,
-    answer::{Answer, Found, Milliseconds, ObjectBox, Prediction},
+    answer::{Answer, Found, Milliseconds, Prediction},
     limits::Limits,
     profile, profile_chart,
 };
@@ -17,7 +17,7 @@ use crate::{
     terminal::{self, Style},
 };
 use bnn::{
-    Detection, Error, Session,
+    Error, Session,
     runtime::Profile,
     vision::{self, Image},
 };
@@ -279,16 +279,7 @@ impl<'a> Classifier<'a> {
         let model = &self.loaded.model;
         let outputs: Vec<&[f32]> = self.outputs.iter().map(Vec::as_slice).collect();
         let detections = model.detections(&outputs, image.width(), image.height())?;
-        let object = |found: Detection| ObjectBox {
-            index: found.index,
-            label: model.labels().get(found.index).map(String::as_str),
-            score: found.score,
-            xmin: found.xmin,
-            ymin: found.ymin,
-            xmax: found.xmax,
-            ymax: found.ymax,
-        };
         let shown = detections.into_iter().filter(|found| found.score >= self.min_score);
-        Ok(Found::Boxes(shown.take(self.top.unwrap_or(usize::MAX)).map(object).collect()))
+        Ok(Found::Boxes(shown.take(self.top.unwrap_or(usize::MAX)).collect()))
     }
 }

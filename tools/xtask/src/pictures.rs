@@ -127,20 +127,8 @@ fn boxes(path: &str) -> Result<Vec<u8>> {
     let mut session = model.session(&SessionOptions::default().isa(Isa::Scalar))?;
     let image = vision::decode_file(root().join(path))?;
     let found = session.detect(&image)?;
-    let boxes: Vec<annotate::Detection<'_>> = found
-        .iter()
-        .filter(|found| found.score >= SCORE)
-        .map(|found| annotate::Detection {
-            class: found.index,
-            label: found.label.as_deref().unwrap_or_default(),
-            score: found.score,
-            xmin: found.xmin,
-            ymin: found.ymin,
-            xmax: found.xmax,
-            ymax: found.ymax,
-        })
-        .collect();
-    let picture = annotate::with_boxes(&image, &boxes);
+    let likely = found.iter().filter(|found| found.score >= SCORE);
+    let picture = annotate::with_boxes(&image, likely);
     canvas::png(&picture).with_context(|| format!("cannot draw on {path}"))
 }
 
