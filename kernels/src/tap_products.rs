@@ -66,24 +66,27 @@ pub struct Tap {
 
 impl Tap {
     /// Panics if a pixel, a weight or a sum lies outside of its slice.
+    /// Panics, too, if rows of sums lie on one another.
     fn check(&self, weights: usize, pixels: usize, sums: usize) {
         let Self { channels, weight_step, plane, size: [rows, columns], .. } = *self;
         let [row_step, column_step] = self.pixel_steps;
         let within = |extents: &[(usize, usize)], len: usize| {
-            // The last element of each extent; steps and extents of slices do not overflow 128 bits.
-            let last: u128 = extents.iter().map(|&(n, step)| (n as u128 - 1) * step as u128).sum();
+            // The last element of each extent: a product of two words fits into 128 bits, a sum of them may not.
+            let last = extents.iter().map(|&(n, step)| (n as u128 - 1) * step as u128);
+            let last = last.fold(0, u128::saturating_add);
             assert!(last < len as u128, "element {last} of {len}");
         };
         within(&[(channels, weight_step)], weights);
         within(&[(channels, plane), (rows, row_step), (columns, column_step)], pixels);
         within(&[(rows, self.sum_step), (columns, 1)], sums);
+        assert!(rows == 1 || self.sum_step >= columns, "rows of sums are apart");
     }
 }
 
 /// `sums[y][x] += weights[c] * pixels[c][y][x]` for one channel after the other, each product added as `products` says.
 ///
 /// # Panics
-/// If the tap reaches out of a slice.
+/// If the tap reaches out of a slice, or rows of sums lie on one another.
 pub fn add_tap_products(
     products: Products,
     tap: &Tap,
@@ -266,6 +269,17 @@ mod tests {
         let (factor, value) = (1.0 + ulp, 1.0 - ulp);
         assert_eq!(Products::Fused.add(factor, value, -1.0), -ulp * ulp);
         assert_eq!(Products::Rounded.add(factor, value, -1.0), 0.0);
+    }
+
+    /// In a release build a sum that wraps would look small.
+    #[test]
+    #[should_panic = "of 4"]
+    fn taps_of_any_size_are_refused() {
+        let most = usize::MAX;
+        let (size, pixel_steps) = ([most, most], [most, most]);
+        let tap =
+            Tap { channels: most, weight_step: 0, plane: most, size, pixel_steps, sum_step: 0 };
+        add_tap_products(Products::Fused, &tap, &[1.0; 2], &[1.0; 4], &mut [0.0; 2]);
     }
 
     #[test]

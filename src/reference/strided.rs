@@ -42,7 +42,7 @@ impl Positions {
         let mut axes: Vec<Axis> = Vec::new();
         for (&extent, stride) in shape.iter().zip(strides).filter(|(extent, _)| **extent != 1) {
             match axes.last_mut() {
-                Some(last) if last.stride == stride * extent as isize => {
+                Some(last) if last.stride == stride.saturating_mul(extent as isize) => {
                     *last = Axis { extent: last.extent * extent, stride, index: 0 };
                 }
                 _ => axes.push(Axis { extent, stride, index: 0 }),
