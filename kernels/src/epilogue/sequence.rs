@@ -28,14 +28,18 @@ const WRITE_BACK: u16 = 1 << 10;
 const ANY: u16 = u16::MAX;
 
 // What is compiled for itself: the block of a residual network that adds its shortcut before the next
-// sign (Bi-Real Net), the same with shifts around a PReLU (ReActNet), and with a Relu before batch
-// normalisation (QuickNet).
+// sign (Bi-Real Net), with weights that are scaled and that are not, the same with shifts around a PReLU
+// (ReActNet), and with a Relu before batch normalisation (QuickNet); a float convolution whose batch
+// normalisation is in its weights; and what comes out of a pool.
 const RESIDUAL: u16 = SCALE | BIAS | SHORTCUT | STORE | BITS;
+const UNSCALED_RESIDUAL: u16 = BIAS | SHORTCUT | STORE | BITS;
+const BIASED: u16 = BIAS | STORE;
+const STORES: u16 = STORE | BITS;
 const SHIFTED_RESIDUAL: u16 = RESIDUAL | SHIFT | SECOND_SLOPE | SECOND_SHIFT;
 const RELU_RESIDUAL: u16 = RESIDUAL | RELU;
 
 /// Operations, each at most once and in this order: Relu, scale, bias, slope, shortcut, shift, slope,
-/// shift, store of floats, store of bits.
+/// shift, store of floats, store of bits (the stores also the other way round).
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     /// Which places are taken.
@@ -87,7 +91,9 @@ impl Sequence {
             Part::Store(_) => &[STORE],
             Part::Bits(_) => &[BITS],
         };
-        let Some(&place) = places.iter().find(|&&place| place > self.places) else {
+        // Stores change no value, so that of floats takes its place before that of bits though it comes after it.
+        let before = if let Part::Store(_) = part { self.places & !BITS } else { self.places };
+        let Some(&place) = places.iter().find(|&&place| place > before) else {
             return Err(part);
         };
         self.places |= place;
@@ -226,6 +232,9 @@ unsafe fn choose<V: Lanes, const VECTORS: usize>(streams: &Streams<'_>) {
             RESIDUAL => all::<V, VECTORS, RESIDUAL>(streams),
             SHIFTED_RESIDUAL => all::<V, VECTORS, SHIFTED_RESIDUAL>(streams),
             RELU_RESIDUAL => all::<V, VECTORS, RELU_RESIDUAL>(streams),
+            UNSCALED_RESIDUAL => all::<V, VECTORS, UNSCALED_RESIDUAL>(streams),
+            BIASED => all::<V, VECTORS, BIASED>(streams),
+            STORES => all::<V, VECTORS, STORES>(streams),
             _ => all::<V, VECTORS, ANY>(streams),
         }
     }
@@ -430,6 +439,31 @@ unsafe fn store<V: Lanes, const VECTORS: usize, const FULL: bool>(
                 value.store(to);
             } else {
                 value.store_first(to, lanes::<V>(vector, count));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bits() -> Part {
+        Part::Bits(Bits { thresholds: 0, flip: Vec::new(), output: 1 })
+    }
+
+    #[test]
+    fn a_residual_block_is_one_sequence_whichever_store_comes_first() {
+        for stores in [[Part::Store(0), bits()], [bits(), Part::Store(0)]] {
+            let mut sequence = Sequence::default();
+            let before = [Part::Scale(0), Part::Add(0), Part::Shortcut(0)];
+            for part in before.into_iter().chain(stores) {
+                sequence.push(part).unwrap();
+            }
+            assert_eq!(sequence.places, RESIDUAL);
+            // Nothing fits behind the stores.
+            for part in [Part::Store(0), bits(), Part::Add(0), Part::Relu] {
+                assert!(sequence.push(part).is_err());
             }
         }
     }
