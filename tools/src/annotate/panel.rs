@@ -280,8 +280,9 @@ mod tests {
             let image = plain(width, height);
             let alone = shown(&image);
             let margin = Measures::new(&alone).margin as u32 - 2;
-            for count in [1, 6] {
-                let picture = with_classes(&image, &rows(&labels[..count], 0.5));
+            // Few labels lie as many do; the smallest square shows that.
+            for count in if width == 32 { &[1, 6][..] } else { &[6] } {
+                let picture = with_classes(&image, &rows(&labels[..*count], 0.5));
                 let about = format!("{width}x{height}, {count} labels, {:?}", picture.dimensions());
                 let view = imageops::crop_imm(&picture, 0, 0, alone.width(), alone.height());
                 assert!(*view.to_image() == *alone, "{about}: the picture itself");
