@@ -10,13 +10,12 @@
 //! # Ok::<(), bnn::architecture::ArchitectureError>(())
 //! ```
 
-use crate::default::default_architecture;
 use crate::families::{
     Activations, BiReal, BinaryAlexNet, BinaryDenseNet, BinaryResNet18, ConvNet,
     ConvNetActivations, DoReFaAlexNet, DuoAlexNet, DuoResNet18, DuoVgg7, Framework,
     HyperConvolution, HyperResNet, HyperResNet50, HyperShuffleNet, IgpResNet, MORE_BLOCKS, Method,
     ONE_BLOCK, PreActivation, ReActNetA, RealToBinary, ResNetE, Residual, ShapeShortcut, Shortcut,
-    Ssd512, Task, Transitions, UNITS_28, UNITS_37, VOC_CLASSES, Version, XnorAlexNet,
+    SmallResNetE, Ssd512, Task, Transitions, UNITS_28, UNITS_37, VOC_CLASSES, Version, XnorAlexNet,
     low_reduction,
 };
 use bnn::architecture::{Architecture, ArchitectureError, PadValue, Scale};
@@ -310,15 +309,6 @@ const fn larq_dense(network: BinaryDenseNet<'static>) -> BinaryDenseNet<'static>
     BinaryDenseNet { framework: Framework::TensorFlow, ..network }
 }
 
-/// A network that no paper prints figures of.
-struct Default18;
-
-impl Default18 {
-    fn architecture(&self, name: &str) -> Result<Architecture, ArchitectureError> {
-        default_architecture(name)
-    }
-}
-
 const PAD_MINUS: &str = "BMXNet pads with -1";
 const BLOCKS_COLUMN: &str = "the paper's Blocks column is twice the number of units";
 const SPLIT: &str = "each unit of growth 64 read as two of growth 32";
@@ -326,6 +316,8 @@ const FITTED: &str = "transition widths are fitted to the paper's figures, which
 const LARQ: &str = "larq zoo's version: TensorFlow padding, epsilon 1e-3";
 const LARQ_5: &str = "larq zoo's version: TensorFlow padding, epsilon 1e-5";
 const LARQ_PLAIN: &str = "larq zoo's version: TensorFlow padding, no gamma";
+const POOLED: &str = "of tools/train, with a pool behind the stem; the embedded default model";
+const FULL: &str = "of tools/train, without a pool behind the stem";
 const COUPLED: &str = "before decoupling; see --decouple";
 
 static CATALOGUE: &[Entry] = &[
@@ -931,5 +923,13 @@ static CATALOGUE: &[Entry] = &[
     row!("larq_binary_alexnet", Larq, ImageNet, NONE, LARQ_PLAIN, BinaryAlexNet::LARQ),
     row!("larq_xnor_net", Larq, ImageNet, NONE, LARQ_PLAIN, XnorAlexNet::LARQ),
     row!("larq_dorefa_net", Larq, ImageNet, NONE, LARQ_PLAIN, DoReFaAlexNet::LARQ),
-    row!("resnete18-w32-cifar10", Ours, Cifar10, NONE, "the embedded default model", Default18),
+    row!("resnete18-w32-cifar10", Ours, Cifar10, NONE, POOLED, SmallResNetE::CIFAR10_32),
+    row!(
+        "resnete18-full-w32-cifar10",
+        Ours,
+        Cifar10,
+        NONE,
+        FULL,
+        SmallResNetE { pooled: false, ..SmallResNetE::CIFAR10_32 }
+    ),
 ];

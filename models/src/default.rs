@@ -1,7 +1,7 @@
 //! The default model: its trained weights, and the file that is embedded.
 
 use crate::families::SmallResNetE;
-use bnn::architecture::{Architecture, ArchitectureError};
+use bnn::architecture::ArchitectureError;
 use bnn::convert::{ConvertError, ConvertOptions, convert};
 use bnn::format::{self, FormatError};
 use bnn::graph::Graph;
@@ -17,9 +17,6 @@ static DEFAULT_WEIGHTS: &[u8] = include_bytes!("../default/resnete18-w32-cifar10
 
 /// The default model, converted.
 static DEFAULT_MODEL: &[u8] = include_bytes!("../default/resnete18-w32-cifar10.bnn");
-
-/// Height and width of the default model's input.
-const DEFAULT_INPUT: [u32; 2] = [32, 32];
 
 /// Why the default model cannot be converted afresh.
 #[derive(Debug, Error)]
@@ -57,19 +54,12 @@ pub fn build_default_model() -> Result<Vec<u8>, BuildError> {
     Ok(format::write(&conversion.program)?)
 }
 
-/// The layers of the default model.
-pub(crate) fn default_architecture(name: &str) -> Result<Architecture, ArchitectureError> {
-    let [height, width] = DEFAULT_INPUT.map(|extent| extent as usize);
-    let classes = default_labels().count();
-    SmallResNetE { width: 32, classes, input: [height, width] }.architecture(name)
-}
-
 /// What the default model means: its graph with the trained weights.
 ///
 /// # Errors
 /// Never with the weights this crate ships.
 pub fn default_graph() -> Result<Graph, BuildError> {
-    let architecture = default_architecture(DEFAULT_NAME)?;
+    let architecture = SmallResNetE::CIFAR10_32.architecture(DEFAULT_NAME)?;
     let resolved = architecture.resolve()?;
     let file = WeightsFile::parse(DEFAULT_WEIGHTS)?;
     let read = file.weights(&resolved, |name| Some(name.into()))?;
@@ -81,7 +71,7 @@ pub fn default_graph() -> Result<Graph, BuildError> {
 /// Pictures of any size are squeezed to 32x32 as a whole: the network was trained on pictures that
 /// their object fills, and a crop could lose it.
 pub fn default_metadata() -> Metadata {
-    let [height, width] = DEFAULT_INPUT;
+    let [height, width] = SmallResNetE::CIFAR10_32.input.map(|extent| extent as u32);
     Metadata {
         preprocessing: Some(Preprocessing {
             resize: Some(Resize::Exact { width, height }),

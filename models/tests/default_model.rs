@@ -57,7 +57,7 @@ fn metadata_names_the_ten_classes() {
 #[test]
 fn another_size_names_every_tensor_that_differs() {
     let weights = include_bytes!("../default/resnete18-w32-cifar10.safetensors");
-    let wider = SmallResNetE { width: 32, classes: 11, input: [32, 32] };
+    let wider = SmallResNetE { classes: 11, ..SmallResNetE::CIFAR10_32 };
     let wider = wider.architecture("wider").unwrap();
     let file = WeightsFile::parse(weights).unwrap();
     let read = file.weights(&wider.resolve().unwrap(), |name| Some(name.into()));

@@ -37,7 +37,7 @@ fn checksum(weights: &Weights) -> u64 {
 
 #[test]
 fn weights_are_the_same_on_every_machine() {
-    let small = SmallResNetE { width: 8, classes: 10, input: [32, 32] }.architecture("s").unwrap();
+    let small = SmallResNetE { width: 8, ..SmallResNetE::CIFAR10_32 }.architecture("s").unwrap();
     let weights = drawn(&small);
     assert_eq!(checksum(&weights), 0x1601_e961_fc8a_633b);
     assert_eq!(drawn(&small), weights);

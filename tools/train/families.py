@@ -227,6 +227,7 @@ def build_duo(coupled):
 # What --family knows: from the width and the number of classes to a network.
 FAMILIES = {
     "resnete18": ResNetE18,
+    "resnete18-full": lambda width, classes: ResNetE18(width, classes, pooled=False),
     "binary-dense-net": build_dense_net,
     "igp-resnet": lambda width, classes: IgpResNet(width, 3, (1, 1, 1, 1), classes),
     "duo-vgg7-coupled": build_duo(True),

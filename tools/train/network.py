@@ -147,8 +147,10 @@ class Block(nn.Module):
 class ResNetE18(BinaryNetwork):
     """Pictures f32 [N, 3, H, W], normalised, to logits [N, classes]."""
 
-    def __init__(self, width=32, classes=10):
+    def __init__(self, width=32, classes=10, pooled=True):
+        """Without the pool behind the stem, `pooled=False`, every map is twice as high and wide."""
         super().__init__()
+        self.pooled = pooled
         self.stem = nn.ModuleDict(
             {"conv": nn.Conv2d(3, width, 3, padding=1, bias=False), "norm": nn.BatchNorm2d(width)}
         )
@@ -163,7 +165,9 @@ class ResNetE18(BinaryNetwork):
         self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x):
-        x = functional.max_pool2d(self.stem["norm"](self.stem["conv"](x)), 2)
+        x = self.stem["norm"](self.stem["conv"](x))
+        if self.pooled:
+            x = functional.max_pool2d(x, 2)
         for block in self.blocks:
             x = block(x)
         return self.classifier(x.mean(dim=(2, 3)))

@@ -8,7 +8,7 @@ use bnn::architecture::{
 /// ResNetE-18 for small pictures: residual blocks of one binary convolution each.
 ///
 /// ```text
-/// stem        conv 3x3 -> BatchNorm -> max pool 2x2
+/// stem        conv 3x3 -> BatchNorm -> max pool 2x2, if `pooled`
 /// 16 blocks   y = PReLU(BatchNorm(bconv3x3(sign(x + a))) + shortcut(x) + b) + c
 /// shortcut    x, or mean 2x2 -> conv 1x1 -> BatchNorm where the shape changes
 /// classifier  mean -> dense
@@ -23,11 +23,17 @@ pub struct SmallResNetE {
     pub width: usize,
     /// Number of classes.
     pub classes: usize,
-    /// Height and width of the input; multiples of 16, so that every stage halves its map exactly.
+    /// Height and width of the input; multiples of 16, or of 8 without the pool, so that every map is halved exactly.
     pub input: [usize; 2],
+    /// Whether a max pool follows the stem. Without it every map is twice as high and wide: four times the
+    /// operations, and the same weights.
+    pub pooled: bool,
 }
 
 impl SmallResNetE {
+    /// For the pictures of CIFAR-10, with a first stage of 32 channels and a pool: the first default model.
+    pub const CIFAR10_32: Self = Self { width: 32, classes: 10, input: [32, 32], pooled: true };
+
     /// The network.
     ///
     /// # Errors
@@ -39,7 +45,7 @@ impl SmallResNetE {
         x = net.scope("stem", |net| {
             let x = net.convolution("conv", x, self.width, Window::square(3).padding(1));
             let x = net.batch_normalization("norm", x);
-            net.max_pool("pool", x, Window::square(2).stride(2))
+            if self.pooled { net.max_pool("pool", x, Window::square(2).stride(2)) } else { x }
         });
         for (index, block) in residual_blocks([4; 4], self.width).enumerate() {
             x = net.block(format!("blocks.{index}"), x, |net, x| {

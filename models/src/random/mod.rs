@@ -38,7 +38,7 @@ pub enum RandomWeightsError {
 /// ```
 /// use bnn_models::{families::SmallResNetE, random_weights};
 ///
-/// let network = SmallResNetE { width: 4, classes: 3, input: [16, 16] }.architecture("small")?;
+/// let network = SmallResNetE { width: 4, classes: 3, input: [16, 16], pooled: true }.architecture("small")?;
 /// let weights = random_weights(&network.resolve()?, 1)?;
 /// assert_eq!(weights.values("classifier.bias").len(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

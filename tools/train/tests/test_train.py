@@ -162,6 +162,39 @@ class Train(unittest.TestCase):
             # Still the same picture.
             self.assertLess((out.mean((1, 2)) - pictures[:9].mean((1, 2))).abs().max(), 90, change.__name__)
 
+    def test_without_the_pool_maps_are_twice_as_large_and_weights_the_same(self):
+        pooled, full = (network.ResNetE18(8, 3, pooled=pooled).eval() for pooled in (True, False))
+        full.load_state_dict(pooled.state_dict())
+        sizes = []
+        full.blocks[-1].register_forward_hook(lambda module, inputs, out: sizes.append(tuple(out.shape[2:])))
+        inputs = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found, expected = full(inputs), pooled(inputs)
+            maps = torch.nn.functional.max_pool2d(full.stem["norm"](full.stem["conv"](inputs)), 2)
+            for block in full.blocks:
+                maps = block(maps)
+        self.assertEqual(sizes[0], (4, 4))
+        self.assertFalse(torch.allclose(found, expected))
+        torch.testing.assert_close(full.classifier(maps.mean((2, 3))), expected)
+
+    def test_pictures_are_restored_part_of_the_way(self):
+        import restore
+
+        random = np.random.default_rng(0)
+        lossless = np.repeat(np.repeat(random.integers(40, 200, (60, 4, 4, 3)), 2, 1), 2, 2).astype(np.uint8)
+        # What compression did here: everything is darker.
+        np.savez(self.folder / "lossless.npz", x=lossless, y=np.zeros(60, int))
+        np.savez(self.folder / "compressed.npz", x=lossless - 30, y=np.zeros(60, int))
+        names = [str(self.folder / f"{name}.npz") for name in ("compressed", "compressed", "lossless", "restored")]
+        restore.main([*names[:3], "-o", names[3], "--steps", "120", "--threads", "1"])
+        restored, labels = data.load(names[3])
+        self.assertEqual((restored.shape, len(labels)), (lossless.shape, 60))
+        part = (restored.numpy() - (lossless - 30.0)).mean((1, 2, 3)) / 30
+        self.assertTrue(0.15 < part.min() < 0.45 < 0.6 < part.max() < 0.9, part)
+        with self.assertRaisesRegex(SystemExit, "lossless.npz: pictures have shape"):
+            np.savez(self.folder / "compressed.npz", x=lossless[:5], y=np.zeros(5, int))
+            restore.main([*names[:3], "-o", names[3]])
+
     @unittest.skipIf(importlib.util.find_spec("ninja") is None or shutil.which("c++") is None, "needs ninja and c++")
     def test_fused_blocks_say_what_plain_ones_do(self):
         import fused
