@@ -43,7 +43,14 @@ impl FloatWeights<'_> {
     /// The weights from a position on, all of which are inside.
     fn read(&self, first: usize, to: &mut [f32]) {
         match self {
-            Self::F32(values) => to.copy_from_slice(&values[first..][..to.len()]),
+            Self::F32(values) => {
+                let from = &values[first..][..to.len()];
+                // A line is what is asked for nearly always: no call is needed to copy one.
+                match <&mut [f32; panels::LINE]>::try_from(&mut *to) {
+                    Ok(line) => line.copy_from_slice(from),
+                    Err(_) => to.copy_from_slice(from),
+                }
+            }
             Self::Signs(words) => {
                 for (index, to) in (first..).zip(to) {
                     *to = if bit(words, index) { 1.0 } else { -1.0 };

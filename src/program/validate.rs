@@ -3,6 +3,8 @@
 //! After [`Program::validate`] every id is in range, every buffer is written exactly once before it
 //! is read, every kernel's shapes agree, and no product of extents overflows.
 
+use std::cmp::Ordering;
+
 use thiserror::Error;
 
 use super::{
@@ -204,30 +206,32 @@ fn check_tensor(tensor: &Tensor) -> Check<Values> {
         ));
     }
     match &tensor.data {
-        TensorData::F32(values) => Ok(values.iter().map(|&value| classify(value)).max()),
+        TensorData::F32(values) => Ok(classify(values.iter().copied())),
         TensorData::F16(values) => {
-            Ok(values.iter().map(|&bits| classify(half::f16::from_bits(bits).to_f32())).max())
+            Ok(classify(values.iter().map(|&bits| half::f16::from_bits(bits).to_f32())))
         }
-        TensorData::I32(_) => Ok(None),
+        TensorData::I32(_) => Ok(Values::Finite),
         TensorData::Bits(words) => {
             let used = elements % 64;
             let last = words.last().copied().unwrap_or(0);
             if used != 0 && last >> used != 0 {
                 return Err(format!("unused bits of the last word {last:#x} are set"));
             }
-            Ok(None)
+            Ok(Values::Finite)
         }
     }
-    .map(|values| values.unwrap_or(Values::Finite))
 }
 
-fn classify(value: f32) -> Values {
-    if value.is_nan() {
-        Values::NotANumber
-    } else if value.is_infinite() {
-        Values::Infinite
-    } else {
-        Values::Finite
+/// The worst of some values.
+fn classify(values: impl Iterator<Item = f32>) -> Values {
+    // Without their sign, bits of floats are ordered as the numbers are, infinity behind them and NaN last. Their
+    // maximum is found with vectors, as a classification of each is not.
+    let magnitude = |value: f32| value.abs().to_bits().cast_signed();
+    let largest = values.fold(0, |largest, value| largest.max(magnitude(value)));
+    match largest.cmp(&magnitude(f32::INFINITY)) {
+        Ordering::Less => Values::Finite,
+        Ordering::Equal => Values::Infinite,
+        Ordering::Greater => Values::NotANumber,
     }
 }
 

@@ -48,7 +48,7 @@ struct Strip {
 }
 
 /// Floats of a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 impl Panels {
     /// Packs weights `[out_channels, products]` of a valid geometry. `read` gives some that lie side by side, from a
