@@ -83,7 +83,7 @@ fn resnet_18_computes_the_same() {
                     shortcut_per_convolution,
                     widths: [8, 10, 14, 20],
                     last_width: 24,
-                    task: Task { input: [64, 64], classes: 11, stem },
+                    task: Task { input: [32, 32], classes: 11, stem },
                 };
                 network.architecture("resnet").unwrap()
             });
