@@ -15,7 +15,7 @@
 //! use bnn::{Model, SessionOptions, vision};
 //!
 //! # fn main() -> Result<(), bnn::Error> {
-//! let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
+//! let model = Model::open("models/default/resnete18-full-w32-cifar10.bnn")?;
 //! let mut session = model.session(&SessionOptions::default())?;
 //! let image = vision::decode_file("examples/airplane.png")?;
 //! let best = &session.classify(&image, 5)?[0];
@@ -36,7 +36,7 @@
 //! use bnn::{Model, SessionOptions};
 //!
 //! # fn main() -> Result<(), bnn::Error> {
-//! let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
+//! let model = Model::open("models/default/resnete18-full-w32-cifar10.bnn")?;
 //! let mut session = model.session(&SessionOptions::default().threads(2))?;
 //! let (image, scores) = (model.inputs()[0].elements(), model.outputs()[0].elements());
 //!

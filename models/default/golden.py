@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "tools" / "train"))
 import data  # noqa: E402
 from network import ResNetE18  # noqa: E402
 
-WEIGHTS = Path(__file__).with_name("resnete18-w32-cifar10.safetensors")
+WEIGHTS = Path(__file__).with_name("resnete18-full-w32-cifar10.safetensors")
 EXAMPLES = ("airplane.png", "ship.png")
 
 
@@ -54,7 +54,7 @@ def main():
     parser = argparse.ArgumentParser(description="Writes pictures and what PyTorch makes of them.")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write")
     options = parser.parse_args()
-    network = ResNetE18().eval()
+    network = ResNetE18(pooled=False).eval()
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     network.load_state_dict(unpacked(load_file(WEIGHTS), shapes), strict=False)
     images = pictures()

@@ -316,8 +316,8 @@ const FITTED: &str = "transition widths are fitted to the paper's figures, which
 const LARQ: &str = "larq zoo's version: TensorFlow padding, epsilon 1e-3";
 const LARQ_5: &str = "larq zoo's version: TensorFlow padding, epsilon 1e-5";
 const LARQ_PLAIN: &str = "larq zoo's version: TensorFlow padding, no gamma";
-const POOLED: &str = "of tools/train, with a pool behind the stem; the embedded default model";
-const FULL: &str = "of tools/train, without a pool behind the stem";
+const POOLED: &str = "of tools/train, with a pool behind the stem";
+const FULL: &str = "of tools/train, without a pool behind the stem; the embedded default model";
 const COUPLED: &str = "before decoupling; see --decouple";
 
 static CATALOGUE: &[Entry] = &[

@@ -10,13 +10,16 @@ use bnn::program::{ChannelOrder, Interpolation, Metadata, Preprocessing, Resize,
 use thiserror::Error;
 
 /// Name of the default model.
-pub const DEFAULT_NAME: &str = "resnete18-w32-cifar10";
+pub const DEFAULT_NAME: &str = "resnete18-full-w32-cifar10";
+
+/// The default model's layers.
+const NETWORK: SmallResNetE = SmallResNetE { pooled: false, ..SmallResNetE::CIFAR10_32 };
 
 /// Trained weights of the default model, signs packed.
-static DEFAULT_WEIGHTS: &[u8] = include_bytes!("../default/resnete18-w32-cifar10.safetensors");
+static DEFAULT_WEIGHTS: &[u8] = include_bytes!("../default/resnete18-full-w32-cifar10.safetensors");
 
 /// The default model, converted.
-static DEFAULT_MODEL: &[u8] = include_bytes!("../default/resnete18-w32-cifar10.bnn");
+static DEFAULT_MODEL: &[u8] = include_bytes!("../default/resnete18-full-w32-cifar10.bnn");
 
 /// Why the default model cannot be converted afresh.
 #[derive(Debug, Error)]
@@ -59,7 +62,7 @@ pub fn build_default_model() -> Result<Vec<u8>, BuildError> {
 /// # Errors
 /// Never with the weights this crate ships.
 pub fn default_graph() -> Result<Graph, BuildError> {
-    let architecture = SmallResNetE::CIFAR10_32.architecture(DEFAULT_NAME)?;
+    let architecture = NETWORK.architecture(DEFAULT_NAME)?;
     let resolved = architecture.resolve()?;
     let file = WeightsFile::parse(DEFAULT_WEIGHTS)?;
     let read = file.weights(&resolved, |name| Some(name.into()))?;
@@ -71,7 +74,7 @@ pub fn default_graph() -> Result<Graph, BuildError> {
 /// Pictures of any size are squeezed to 32x32 as a whole: the network was trained on pictures that
 /// their object fills, and a crop could lose it.
 pub fn default_metadata() -> Metadata {
-    let [height, width] = SmallResNetE::CIFAR10_32.input.map(|extent| extent as u32);
+    let [height, width] = NETWORK.input.map(|extent| extent as u32);
     Metadata {
         preprocessing: Some(Preprocessing {
             resize: Some(Resize::Exact { width, height }),

@@ -56,8 +56,8 @@ fn metadata_names_the_ten_classes() {
 
 #[test]
 fn another_size_names_every_tensor_that_differs() {
-    let weights = include_bytes!("../default/resnete18-w32-cifar10.safetensors");
-    let wider = SmallResNetE { classes: 11, ..SmallResNetE::CIFAR10_32 };
+    let weights = include_bytes!("../default/resnete18-full-w32-cifar10.safetensors");
+    let wider = SmallResNetE { classes: 11, pooled: false, ..SmallResNetE::CIFAR10_32 };
     let wider = wider.architecture("wider").unwrap();
     let file = WeightsFile::parse(weights).unwrap();
     let read = file.weights(&wider.resolve().unwrap(), |name| Some(name.into()));
@@ -161,5 +161,5 @@ fn reaches_the_accuracy_of_its_card() {
     let best = |row: &[f32]| (0..CLASSES).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
     let named = logits.chunks(CLASSES).map(best);
     let correct = named.zip(labels(&set)).filter(|(found, label)| found == label).count();
-    assert!((845..=849).contains(&correct), "{correct} of 1000");
+    assert!((866..=870).contains(&correct), "{correct} of 1000");
 }

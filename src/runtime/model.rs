@@ -29,7 +29,7 @@ use crate::{
 /// use bnn::{Model, SessionOptions};
 ///
 /// # fn main() -> Result<(), bnn::Error> {
-/// let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
+/// let model = Model::open("models/default/resnete18-full-w32-cifar10.bnn")?;
 /// assert_eq!(model.inputs()[0].shape, [3, 32, 32]);
 /// assert_eq!(model.labels()[0], "airplane");
 /// let mut session = model.session(&SessionOptions::default())?;

@@ -20,7 +20,7 @@ use crate::{Error, program::Port, vision::Image};
 /// use bnn::{Model, SessionOptions};
 ///
 /// # fn main() -> Result<(), bnn::Error> {
-/// let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
+/// let model = Model::open("models/default/resnete18-full-w32-cifar10.bnn")?;
 /// let mut session = model.session(&SessionOptions::default().threads(2))?;
 /// let image = vec![0.0; 3 * 32 * 32];
 /// let logits = session.run(&image)?;
@@ -94,7 +94,7 @@ impl Session {
     /// use bnn::{Model, SessionOptions, vision};
     ///
     /// # fn main() -> Result<(), bnn::Error> {
-    /// let model = Model::open("models/default/resnete18-w32-cifar10.bnn")?;
+    /// let model = Model::open("models/default/resnete18-full-w32-cifar10.bnn")?;
     /// let mut session = model.session(&SessionOptions::from_env()?)?;
     /// let image = vision::decode_file("examples/ship.png")?;
     /// let predictions = session.classify(&image, 5)?;

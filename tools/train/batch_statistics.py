@@ -9,17 +9,18 @@ enough to put the statistics right: no label is needed, and no weight changes. F
 """
 
 import argparse
+import json
 import math
 import sys
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 import data
 import pack
-from network import ResNetE18
+from families import FAMILIES
 from weights import load_weights, save_packed, save_weights
 
 
@@ -51,14 +52,18 @@ def main():
         shapes = {pack.canonical_name(name): tensor.shape for name, tensor in load_file(options.latent).items()}
         if "stem.norm.weight" not in shapes or "classifier.bias" not in shapes:
             raise pack.PackError("tensor stem.norm.weight or classifier.bias: missing")
-        network = ResNetE18(shapes["stem.norm.weight"].numel(), shapes["classifier.bias"].numel())
+        with safe_open(options.latent, framework="pt") as file:
+            training = {key: value for key, value in (file.metadata() or {}).items() if key == "training"}
+        # Weights of the first runs do not say what they are of.
+        family = json.loads(training.get("training", "{}")).get("family", "resnete18")
+        network = FAMILIES[family](shapes["stem.norm.weight"].numel(), shapes["classifier.bias"].numel())
         load_weights(network, options.latent)
     except (data.DataError, pack.PackError, SafetensorError, OSError) as error:
         sys.exit(f"error: {options.latent}: {error}")
     take_statistics(network, pictures, "cpu")
     options.output.mkdir(parents=True, exist_ok=True)
-    save_weights(network, options.output / "latent.safetensors", {})
-    save_packed(network, options.output / "packed.safetensors", {})
+    save_weights(network, options.output / "latent.safetensors", training)
+    save_packed(network, options.output / "packed.safetensors", training)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ pub struct SmallResNetE {
 }
 
 impl SmallResNetE {
-    /// For the pictures of CIFAR-10, with a first stage of 32 channels and a pool: the first default model.
+    /// For the pictures of CIFAR-10, with a first stage of 32 channels and a pool. The default model is this without it.
     pub const CIFAR10_32: Self = Self { width: 32, classes: 10, input: [32, 32], pooled: true };
 
     /// The network.

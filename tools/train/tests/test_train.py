@@ -123,16 +123,18 @@ class Train(unittest.TestCase):
         import batch_statistics
 
         more = str(self.folder / "more.npz")
-        self.train("plain", epochs=1)
-        self.train("run", "--statistics", more, epochs=1)
-        arguments = ["", str(self.folder / "plain" / "latent.safetensors"), more, "-o", str(self.folder / "after")]
-        with unittest.mock.patch("sys.argv", arguments):
-            batch_statistics.main()
-        after, expected = self.latent("after"), self.latent("run")
-        for name in expected:
-            if not name.endswith(".num_batches_tracked"):
-                np.testing.assert_array_equal(after[name], expected[name], name)
-        self.assertTrue((self.folder / "after" / "packed.safetensors").exists())
+        for family in ("resnete18", "resnete18-full"):
+            plain, run, after = (f"{family}-{name}" for name in ("plain", "run", "after"))
+            self.train(plain, "--family", family, epochs=1)
+            self.train(run, "--family", family, "--statistics", more, epochs=1)
+            arguments = ["", str(self.folder / plain / "latent.safetensors"), more, "-o", str(self.folder / after)]
+            with unittest.mock.patch("sys.argv", arguments):
+                batch_statistics.main()
+            found, expected = self.latent(after), self.latent(run)
+            for name in expected:
+                if not name.endswith(".num_batches_tracked"):
+                    np.testing.assert_array_equal(found[name], expected[name], name)
+            self.assertTrue((self.folder / after / "packed.safetensors").exists())
 
     def test_several_training_sets_are_one(self):
         two = [self.folder / "train.npz", self.folder / "more.npz"]
