@@ -45,34 +45,47 @@ fn weights_are_the_same_on_every_machine() {
     assert_ne!(checksum(&others), checksum(&weights));
 }
 
+// One of each kind of layer and activation; `survey` has them all.
 #[test]
-fn networks_of_every_kind_get_finite_weights() {
-    // One of each kind of layer and activation; `survey` has them all.
-    let names =
-        ["hb_resnet18_c10_w16", "igp_densenet51_48_c100", "hb_shufflenet", "duo_vgg7_coupled"];
-    for name in names {
-        let entry = bnn_models::find(name).unwrap();
-        let mut architecture = entry.architecture().unwrap();
-        // Statistics take as long as pictures are large.
-        for extent in &mut architecture.inputs[0].shape[1..] {
-            *extent = (*extent).min(64);
-        }
-        let weights = drawn(&architecture);
-        let resolved = architecture.resolve().unwrap();
-        for parameter in resolved.parameters() {
-            let tensor = weights.get(&parameter.name).unwrap();
-            assert_eq!(tensor.shape(), parameter.shape, "{}: {}", entry.name, parameter.name);
-            let values = tensor.f32().unwrap();
-            let finite = values.iter().all(|value| value.is_finite());
-            assert!(finite, "{}: {}", entry.name, parameter.name);
-            if parameter.role == Role::Variance {
-                assert!(values.iter().all(|&value| value > 0.0), "{}", parameter.name);
-                // Nothing was left as it was drawn.
-                assert!(values.iter().any(|&value| value != 1.0), "{}", parameter.name);
-            }
-        }
-        assert_eq!(weights.iter().count(), resolved.parameters().len());
+fn a_hyper_binary_network_gets_finite_weights() {
+    gets_finite_weights("hb_resnet18_c10_w16");
+}
+
+#[test]
+fn a_dense_network_gets_finite_weights() {
+    gets_finite_weights("igp_densenet51_48_c100");
+}
+
+#[test]
+fn a_network_with_shuffled_channels_gets_finite_weights() {
+    gets_finite_weights("hb_shufflenet");
+}
+
+#[test]
+fn a_coupled_network_gets_finite_weights() {
+    gets_finite_weights("duo_vgg7_coupled");
+}
+
+fn gets_finite_weights(name: &str) {
+    let mut architecture = find(name).unwrap().architecture().unwrap();
+    // Statistics take as long as pictures are large.
+    for extent in &mut architecture.inputs[0].shape[1..] {
+        *extent = (*extent).min(64);
     }
+    let weights = drawn(&architecture);
+    let resolved = architecture.resolve().unwrap();
+    for parameter in resolved.parameters() {
+        let tensor = weights.get(&parameter.name).unwrap();
+        assert_eq!(tensor.shape(), parameter.shape, "{name}: {}", parameter.name);
+        let values = tensor.f32().unwrap();
+        assert!(values.iter().all(|value| value.is_finite()), "{name}: {}", parameter.name);
+        if parameter.role == Role::Variance {
+            assert!(values.iter().all(|&value| value > 0.0), "{name}: {}", parameter.name);
+            // Nothing was left as it was drawn.
+            assert!(values.iter().any(|&value| value != 1.0), "{name}: {}", parameter.name);
+        }
+    }
+    assert_eq!(weights.iter().count(), resolved.parameters().len());
 }
 
 /// Pictures of another kind than those that the weights are calibrated with: slopes and stripes.
