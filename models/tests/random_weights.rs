@@ -5,7 +5,7 @@ use bnn::convert::{ConvertOptions, convert};
 use bnn::graph::{Data, Graph, Op, Tensor};
 use bnn::reference::Interpreter;
 use bnn::{Model, SessionOptions};
-use bnn_models::families::{IgpResNet, SmallResNetE, Task};
+use bnn_models::families::{BinaryDenseNet, IgpResNet, SmallResNetE, Task, Transitions};
 use bnn_models::{catalogue, find, random_weights};
 use std::collections::BTreeMap;
 
@@ -48,31 +48,44 @@ fn weights_are_the_same_on_every_machine() {
 // One of each kind of layer and activation; `survey` has them all.
 #[test]
 fn a_hyper_binary_network_gets_finite_weights() {
-    gets_finite_weights("hb_resnet18_c10_w16");
+    gets_finite_weights(&of_catalogue("hb_resnet18_c10_w16"));
 }
 
 #[test]
 fn a_dense_network_gets_finite_weights() {
-    gets_finite_weights("igp_densenet51_48_c100");
+    let network = BinaryDenseNet {
+        units: [2, 3, 2, 2],
+        growth: 12,
+        columns: 2,
+        transitions: Transitions::Widths(&[24, 30, 27]),
+        task: Task::CIFAR100,
+        ..BinaryDenseNet::BDN_28
+    };
+    gets_finite_weights(&network.architecture("dense").unwrap());
 }
 
 #[test]
 fn a_network_with_shuffled_channels_gets_finite_weights() {
-    gets_finite_weights("hb_shufflenet");
+    gets_finite_weights(&of_catalogue("hb_shufflenet"));
 }
 
 #[test]
 fn a_coupled_network_gets_finite_weights() {
-    gets_finite_weights("duo_vgg7_coupled");
+    gets_finite_weights(&of_catalogue("duo_vgg7_coupled"));
 }
 
-fn gets_finite_weights(name: &str) {
+fn of_catalogue(name: &str) -> Architecture {
     let mut architecture = find(name).unwrap().architecture().unwrap();
     // Statistics take as long as pictures are large.
     for extent in &mut architecture.inputs[0].shape[1..] {
         *extent = (*extent).min(64);
     }
-    let weights = drawn(&architecture);
+    architecture
+}
+
+fn gets_finite_weights(architecture: &Architecture) {
+    let name = &architecture.name;
+    let weights = drawn(architecture);
     let resolved = architecture.resolve().unwrap();
     for parameter in resolved.parameters() {
         let tensor = weights.get(&parameter.name).unwrap();
