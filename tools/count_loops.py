@@ -12,15 +12,13 @@ another compiler cannot be compared, so then they are only shown. Needs objdump 
 
 import json
 import re
-import subprocess
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from count_instructions import GROWTH, ROOT, output_of
+
 RECORD = ROOT / "benches" / "record" / "loops.json"
 PROGRAM = ROOT / "target" / "release" / "bnn-run"
-GROWTH = 1.03
 
 
 class Kernel(NamedTuple):
@@ -46,13 +44,6 @@ class Loop(NamedTuple):
 
     instructions: int
     producing: int
-
-
-def output_of(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{command[0]}: exit code {done.returncode}\n{done.stderr}")
-    return done.stdout
 
 
 def functions(listing):
