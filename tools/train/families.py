@@ -8,22 +8,27 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from network import ActivationSign, BinaryConvolution, BinaryNetwork, ResNetE18
+from network import BinaryConvolution, BinaryNetwork, ResNetE18, Sign
+
+
+def pool_of_stem(pooled):
+    """What follows the rest of a stem: maps half as high and wide, for a quarter of the operations, or nothing."""
+    return [nn.MaxPool2d(2)] if pooled else []
 
 
 class BinaryDenseNet(BinaryNetwork):
     """Bethge et al., "Back to Simplicity" (2019), section 3.3: each unit appends `growth` new channels.
 
-    stem        conv 3x3 (float)
+    stem        conv 3x3 (float), max pool 2x2 if `pooled`
     4 stages    x = concat(x, bconv3x3(sign(BN(x))))
     between     BN -> max pool 2x2 -> ReLU -> conv 1x1 (float)
     classifier  BN -> ReLU -> mean over the map -> dense (float)
     """
 
-    def __init__(self, units, growth, stem_width, transitions, classes):
+    def __init__(self, units, growth, stem_width, transitions, classes, pooled=False):
         """`units` of each of the four stages, `transitions` channels after each of the first three."""
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, stem_width, 3, padding=1, bias=False))
+        self.stem = nn.Sequential(nn.Conv2d(3, stem_width, 3, padding=1, bias=False), *pool_of_stem(pooled))
         features, channels = [], stem_width
         for stage, count in enumerate(units):
             for _ in range(count):
@@ -47,10 +52,11 @@ class DenseUnit(nn.Module):
     def __init__(self, channels, growth):
         super().__init__()
         self.bn = nn.BatchNorm2d(channels)
+        self.sign = Sign()
         self.conv = BinaryConvolution(channels, growth, 1)
 
     def forward(self, x):
-        return torch.cat([x, self.conv(ActivationSign.apply(self.bn(x)))], dim=1)
+        return torch.cat([x, self.conv(self.sign(self.bn(x)))], dim=1)
 
 
 class Transition(nn.Module):
@@ -68,15 +74,16 @@ class Transition(nn.Module):
 class IgpResNet(BinaryNetwork):
     """IGP-ResNet ("Improved Gradient Propagation"): fractal blocks, `f_1 = conv`, `f_n+1(x) = conv(x) + f_n(f_n(x))`.
 
-    stem        conv 3x3 (float) -> BN
+    stem        conv 3x3 (float) -> BN, max pool 2x2 if `pooled`
     4 stages    fractals of binary convolutions; from the second stage on behind mean 2x2 -> conv 1x1 (float) -> BN
     classifier  mean over the map -> dense (float)
     """
 
-    def __init__(self, width, columns, blocks, classes):
+    def __init__(self, width, columns, blocks, classes, pooled=False):
         """`columns` of every fractal (3 make 7 convolutions), `blocks` of each of the four stages."""
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), *pool_of_stem(pooled))
         features, channels = [], width
         for stage, count in enumerate(blocks):
             channels = width * 2**stage
@@ -110,12 +117,13 @@ class FractalConvolution(nn.Module):
 
     def __init__(self, channels, residual):
         super().__init__()
+        self.sign = Sign()
         self.conv = BinaryConvolution(channels, channels, 1, scaled=True)
         self.bn = nn.BatchNorm2d(channels)
         self.residual = residual
 
     def forward(self, x):
-        y = self.bn(self.conv(ActivationSign.apply(x)))
+        y = self.bn(self.conv(self.sign(x)))
         return y + x if self.residual else y
 
 
@@ -205,13 +213,18 @@ def decouple(coupled, decoupled):
             own[name].copy_(values)
 
 
-def build_dense_net(width, classes):
+def build_dense_net(width, classes, pooled=False):
     """BinaryDenseNet with the units of the paper's smallest, and transitions that keep half of the channels."""
     units, channels, transitions = (6, 6, 6, 5), 2 * width, []
     for count in units[:3]:
         channels = (channels + count * width) // 2
         transitions.append(channels)
-    return BinaryDenseNet(units, width, 2 * width, transitions, classes)
+    return BinaryDenseNet(units, width, 2 * width, transitions, classes, pooled)
+
+
+def build_igp_resnet(width, classes, pooled=False):
+    """IGP-ResNet with one block of seven convolutions a stage."""
+    return IgpResNet(width, 3, (1, 1, 1, 1), classes, pooled)
 
 
 def build_duo(coupled):
@@ -229,7 +242,9 @@ FAMILIES = {
     "resnete18": ResNetE18,
     "resnete18-full": lambda width, classes: ResNetE18(width, classes, pooled=False),
     "binary-dense-net": build_dense_net,
-    "igp-resnet": lambda width, classes: IgpResNet(width, 3, (1, 1, 1, 1), classes),
+    "binary-dense-net-pooled": lambda width, classes: build_dense_net(width, classes, pooled=True),
+    "igp-resnet": build_igp_resnet,
+    "igp-resnet-pooled": lambda width, classes: build_igp_resnet(width, classes, pooled=True),
     "duo-vgg7-coupled": build_duo(True),
     "duo-vgg7": build_duo(False),
 }

@@ -1,4 +1,4 @@
-// Training steps of the blocks that are bound by memory, each in one pass over its maps.
+// Training steps between convolutions that are bound by memory, each in one pass over its maps.
 //
 // Maps are f32 in channels-last order, seen as rows of `channels` values; vectors have one value per channel.
 // The same mathematics as the plain modules in network.py, where each formula has its explanation.
@@ -195,10 +195,11 @@ std::vector<torch::Tensor> tail_backward(torch::Tensor gradient, torch::Tensor x
 torch::Tensor weight_sign_forward(torch::Tensor weight) {
     TORCH_CHECK(weight.scalar_type() == torch::kFloat && weight.is_non_overlapping_and_dense(), "expected dense f32");
     auto out = torch::empty_like(weight);
+    const int64_t count = weight.numel();
     const float *from = weight.data_ptr<float>();
     float *to = out.data_ptr<float>();
     INDEPENDENT
-    for (int64_t i = 0; i < weight.numel(); ++i) to[i] = from[i] >= 0 ? 1.0f : -1.0f;
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i] >= 0 ? 1.0f : -1.0f;
     return out;
 }
 
@@ -206,10 +207,39 @@ torch::Tensor weight_sign_forward(torch::Tensor weight) {
 torch::Tensor weight_sign_backward(torch::Tensor gradient, torch::Tensor weight) {
     auto out = torch::empty_like(weight);
     if (gradient.strides() != weight.strides()) gradient = torch::empty_like(weight).copy_(gradient);
+    const int64_t count = weight.numel();
     const float *from = weight.data_ptr<float>(), *grad = gradient.data_ptr<float>();
     float *to = out.data_ptr<float>();
     INDEPENDENT
-    for (int64_t i = 0; i < weight.numel(); ++i) to[i] = std::fabs(from[i]) <= 1.25f ? grad[i] : 0.0f;
+    for (int64_t i = 0; i < count; ++i) to[i] = std::fabs(from[i]) <= 1.25f ? grad[i] : 0.0f;
+    return out;
+}
+
+// The share of the thresholds that x reaches.
+torch::Tensor steps_forward(torch::Tensor x, std::vector<double> thresholds) {
+    TORCH_CHECK(x.scalar_type() == torch::kFloat && x.is_non_overlapping_and_dense(), "expected dense f32");
+    auto out = torch::zeros_like(x);
+    const int64_t count = x.numel();
+    const float *from = x.data_ptr<float>();
+    float *to = out.data_ptr<float>();
+    const float step = 1.0f / thresholds.size();
+    for (const double threshold : thresholds) {
+        const float least = static_cast<float>(threshold);
+        INDEPENDENT
+        for (int64_t i = 0; i < count; ++i) to[i] += from[i] >= least ? step : 0.0f;
+    }
+    return out;
+}
+
+// The gradient where 0 <= x <= 1, else 0.
+torch::Tensor steps_backward(torch::Tensor gradient, torch::Tensor x) {
+    auto out = torch::empty_like(x);
+    if (gradient.strides() != x.strides()) gradient = torch::empty_like(x).copy_(gradient);
+    const int64_t count = x.numel();
+    const float *from = x.data_ptr<float>(), *grad = gradient.data_ptr<float>();
+    float *to = out.data_ptr<float>();
+    INDEPENDENT
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i] >= 0.0f && from[i] <= 1.0f ? grad[i] : 0.0f;
     return out;
 }
 
@@ -218,6 +248,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
     module.def("sign_backward", &sign_backward);
     module.def("weight_sign_forward", &weight_sign_forward);
     module.def("weight_sign_backward", &weight_sign_backward);
+    module.def("steps_forward", &steps_forward);
+    module.def("steps_backward", &steps_backward);
     module.def("statistics", &statistics);
     module.def("tail_forward", &tail_forward);
     module.def("tail_backward", &tail_backward);

@@ -56,6 +56,13 @@ class ActivationSign(torch.autograd.Function):
         return gradient * (2 - 2 * x.abs()).clamp(min=0).to(gradient.dtype)
 
 
+class Sign(nn.Module):
+    """sign(x)."""
+
+    def forward(self, x):
+        return ActivationSign.apply(x)
+
+
 class ShiftedSign(nn.Module):
     """sign(x + shift) with one learned shift per channel (RSign)."""
 

@@ -35,8 +35,6 @@ from weights import load_weights, save_packed, save_weights
 
 # How often, in steps, latent weights are brought back into their range.
 LIMIT_EVERY = 20
-# Those whose blocks fused.py knows.
-FUSED_FAMILIES = ("resnete18", "resnete18-full")
 # Part of the epochs, without the held ones, in which the learning rate rises, and what it begins and ends with.
 RISE = 0.1
 FIRST_FACTOR = 1 / 25
@@ -86,8 +84,6 @@ def parse_arguments(arguments):
             parser.error(f"--{name} must be at least 1")
     if not 0 <= options.hold < options.epochs:
         parser.error("--hold must be at least 0 and below --epochs")
-    if options.fused and options.family not in FUSED_FAMILIES:
-        parser.error(f"--fused is for --family {' or '.join(FUSED_FAMILIES)}")
     if options.fused and torch.device(options.device).type != "cpu":
         parser.error("--fused is for --device cpu")
     if not 0 <= options.distort <= 1:

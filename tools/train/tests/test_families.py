@@ -20,6 +20,7 @@ if not MISSING:
     from safetensors.numpy import load_file
 
     import families
+    import network
     import pack
     import train
     import weights
@@ -50,11 +51,11 @@ class Families(unittest.TestCase):
             "duo_vgg_7": families.DuoVgg7(False, (5, 5, 7, 9, 11, 13), 10),
             "duo_vgg_7_coupled": families.DuoVgg7(True, (5, 5, 7, 9, 11, 13), 10),
         }
-        for name, network in networks.items():
-            weights.load_weights(network, SMALL / f"{name}.weights.safetensors")
+        for name, built in networks.items():
+            weights.load_weights(built, SMALL / f"{name}.weights.safetensors")
             golden = load_file(SMALL / f"{name}.golden.safetensors")
             with torch.no_grad():
-                found = network.eval()(torch.from_numpy(golden["input_f32"])).numpy()
+                found = built.eval()(torch.from_numpy(golden["input_f32"])).numpy()
             np.testing.assert_allclose(
                 found, golden["logits"], rtol=0, atol=1e-4 * abs(golden["logits"]).max(), err_msg=name
             )
@@ -79,8 +80,7 @@ class Families(unittest.TestCase):
         for family, scaled in (("binary-dense-net", False), ("igp-resnet", True), ("duo-vgg7", True)):
             latent = self.train(family, family, epochs=1)
             packed = load_file(self.folder / family / "packed.safetensors")
-            network = families.FAMILIES[family](4, 3)
-            names = network.binary_convolutions()
+            names = families.FAMILIES[family](4, 3).binary_convolutions()
             self.assertGreater(len(names), 4)
             for name in names:
                 weight = latent[f"{name}.weight"]
@@ -117,9 +117,54 @@ class Families(unittest.TestCase):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         self.train("second", "duo-vgg7", "--start-from", str(target), width=5, epochs=1)
 
-    def test_fused_steps_are_for_the_default_network(self):
-        with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
-            self.train("run", "igp-resnet", "--fused")
+    @unittest.skipIf(importlib.util.find_spec("ninja") is None or shutil.which("c++") is None, "needs ninja and c++")
+    def test_fused_convolutions_say_what_plain_ones_do(self):
+        import fused
+
+        convolutions = (
+            (8, lambda: network.BinaryConvolution(6, 10, 1)),
+            (2, lambda: network.BinaryConvolution(6, 10, 1, scaled=True)),
+            (4, lambda: network.BinaryConvolution(6, 10, 1, size=4, padding=0, scaled=True)),
+            (3, lambda: network.BinaryConvolution(6, 10, 1, size=1, padding=0, scaled=True)),
+        )
+        for size, build in convolutions:
+            inputs = torch.randn(5, 6, size, size).sign().contiguous(memory_format=torch.channels_last)
+            results = []
+            for install in (lambda layer: None, fused.install):
+                torch.manual_seed(1)
+                layer = build().to(memory_format=torch.channels_last)
+                layer.weight.data *= 10
+                install(layer)
+                x = inputs.clone().requires_grad_()
+                out = layer(x)
+                out.backward(torch.linspace(-1, 1, out.numel()).reshape(out.shape))
+                results.append((out.detach(), x.grad, layer.weight.grad))
+            self.assertTrue(hasattr(layer, "kernels"))
+            for expected, found in zip(*results, strict=True):
+                self.assertGreater(expected.abs().max(), 0)
+                self.assertLess((expected - found).abs().max(), 1e-5 * expected.abs().max(), size)
+
+    @unittest.skipIf(importlib.util.find_spec("ninja") is None or shutil.which("c++") is None, "needs ninja and c++")
+    def test_fused_signs_and_steps_are_those_of_the_definition(self):
+        import fused
+
+        inputs = torch.tensor([-3.0, -1.0, -0.5, -0.0, 0.0, 0.25, 0.49, 0.5, 0.74, 0.75, 1.0, 1.01]).view(2, 2, 3, 1)
+        for build in (network.Sign, lambda: families.Step(0.5), lambda: families.Step(0.25, 0.75)):
+            plain, quick = build(), build()
+            fused.install(quick)
+            results = []
+            for layer in (plain, quick):
+                x = inputs.clone(memory_format=torch.channels_last).requires_grad_()
+                out = layer(x)
+                out.backward(torch.arange(12.0).view(inputs.shape))
+                results.append((out, x.grad))
+            for expected, found in zip(*results, strict=True):
+                self.assertTrue(torch.equal(expected, found), f"{plain}: {expected.ravel()} {found.ravel()}")
+
+    @unittest.skipIf(importlib.util.find_spec("ninja") is None or shutil.which("c++") is None, "needs ninja and c++")
+    def test_every_family_trains_with_fused_layers(self):
+        for family in ("binary-dense-net-pooled", "igp-resnet-pooled", "duo-vgg7-coupled", "duo-vgg7"):
+            self.train(family, family, "--fused", epochs=1)
 
 
 if __name__ == "__main__":
