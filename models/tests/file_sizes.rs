@@ -32,7 +32,7 @@ fn is_at_most_two_percent_larger(name: &str) {
     let mut architecture = find(name).unwrap().architecture().unwrap();
     // The size of pictures is no part of a file, but the statistics of random weights take long for large ones.
     for extent in &mut architecture.inputs[0].shape[1..] {
-        *extent = (*extent / 2).min(64);
+        *extent = (*extent / 4).min(32);
     }
     let resolved = architecture.resolve().unwrap();
     let counted = resolved.cost().storage_mbit_with_normalisation() * 1e6 / 8.0;

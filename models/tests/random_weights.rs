@@ -78,7 +78,7 @@ fn of_catalogue(name: &str) -> Architecture {
     let mut architecture = find(name).unwrap().architecture().unwrap();
     // Statistics take as long as pictures are large.
     for extent in &mut architecture.inputs[0].shape[1..] {
-        *extent = (*extent).min(64);
+        *extent = (*extent).min(32);
     }
     architecture
 }

@@ -96,7 +96,7 @@ pub(crate) fn binary_weights(weights: &[f32], filters: usize) -> Result<BinaryWe
 
 /// Whether the values are zero and a pair of opposite signs.
 fn ternary(mut values: [f32; 3]) -> bool {
-    values.sort_by(f32::total_cmp);
+    values.sort_unstable_by(f32::total_cmp);
     let [low, middle, high] = values;
     middle == 0.0 && (low + high).abs() <= TOLERANCE * high.abs()
 }
@@ -105,7 +105,7 @@ fn ternary(mut values: [f32; 3]) -> bool {
 /// and how often that occurs; at most a handful are told apart.
 fn distinct_values(row: &[f32]) -> Vec<(f32, usize)> {
     let mut sorted = row.to_vec();
-    sorted.sort_by(f32::total_cmp);
+    sorted.sort_unstable_by(f32::total_cmp);
     let largest = sorted.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
     let mut groups: Vec<(f32, usize)> = Vec::new();
     let mut start: Option<f32> = None;

@@ -208,9 +208,23 @@ fn what_does_not_fit_is_refused() {
 fn detectors_of_the_catalogue_know_their_boxes() {
     let scratch = Scratch::new();
     let output = scratch.path("ssd.bnn");
+    // Random weights would be calibrated with pictures of 512x512.
+    let architecture = bnn_models::find("ssd512_bdn37").unwrap().architecture().unwrap();
+    let resolved = architecture.resolve().unwrap();
+    let parameters = resolved.parameters();
+    let ones: Vec<Vec<u8>> = parameters
+        .iter()
+        .map(|parameter| 1.0_f32.to_le_bytes().repeat(parameter.shape.iter().product()))
+        .collect();
+    let tensors: Vec<_> = parameters
+        .iter()
+        .zip(&ones)
+        .map(|(parameter, ones)| (&*parameter.name, Dtype::F32, &*parameter.shape, &**ones))
+        .collect();
     let result = convert()
-        .args(["--arch", "ssd512_bdn37", "--random-weights", "1", "--resize", "512x512", "-o"])
+        .args(["--arch", "ssd512_bdn37", "--resize", "512x512", "-o"])
         .arg(&output)
+        .arg(scratch.safetensors("ones.safetensors", &tensors))
         .output()
         .unwrap();
     assert!(result.status.success(), "{}", stderr(&result));

@@ -275,7 +275,7 @@ mod tests {
         let long = "a label without end ".repeat(400);
         let labels = ["cat", "", "猫", "\u{202e}tac\n", "Käse", &long];
         let sizes =
-            [(1, 1), (1, 900), (3000, 1), (31, 7), (32, 32), (333, 481), (1700, 30), (2500, 1900)];
+            [(1, 1), (1, 900), (3000, 1), (31, 7), (32, 32), (333, 481), (1700, 30), (1900, 1300)];
         for (width, height) in sizes {
             let image = plain(width, height);
             let alone = shown(&image);
