@@ -289,6 +289,15 @@ const fn duo_vgg(activations: Activations) -> DuoVgg7 {
     DuoVgg7 { activations, widths, binary_weights: false, task: Task::CIFAR10 }
 }
 
+/// The units of BinaryDenseNet-28, narrow, with transitions that keep half of the channels, as `tools/train` has it.
+const NARROW_BDN_28: BinaryDenseNet<'static> = BinaryDenseNet {
+    growth: 24,
+    stem_width: 48,
+    transitions: Transitions::Widths(&[96, 120, 132]),
+    task: Task::CIFAR10_POOLED,
+    ..BinaryDenseNet::BDN_28
+};
+
 const fn duo_alexnet(activations: Activations) -> DuoAlexNet {
     DuoAlexNet { activations, widths: DuoAlexNet::WIDTHS, task: Task::IMAGENET }
 }
@@ -309,6 +318,8 @@ const fn larq_dense(network: BinaryDenseNet<'static>) -> BinaryDenseNet<'static>
     BinaryDenseNet { framework: Framework::TensorFlow, ..network }
 }
 
+const BINARY_INSIDE: &str =
+    "of tools/train, with binary weights but in the first and the last layer";
 const PAD_MINUS: &str = "BMXNet pads with -1";
 const BLOCKS_COLUMN: &str = "the paper's Blocks column is twice the number of units";
 const SPLIT: &str = "each unit of growth 64 read as two of growth 32";
@@ -931,5 +942,22 @@ static CATALOGUE: &[Entry] = &[
         NONE,
         FULL,
         SmallResNetE { pooled: false, ..SmallResNetE::CIFAR10_32 }
+    ),
+    row!(
+        "igp-resnet21-w32-cifar10",
+        Ours,
+        Cifar10,
+        NONE,
+        POOLED,
+        IgpResNet::new(32, 3, ONE_BLOCK, Task::CIFAR10_POOLED)
+    ),
+    row!("bdn28-g24-cifar10", Ours, Cifar10, NONE, POOLED, NARROW_BDN_28),
+    row!(
+        "duo-vgg7-w45-cifar10",
+        Ours,
+        Cifar10,
+        NONE,
+        BINARY_INSIDE,
+        DuoVgg7 { binary_weights: true, ..duo_vgg(Activations::Decoupled) }
     ),
 ];

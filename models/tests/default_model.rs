@@ -127,7 +127,7 @@ fn normalised(pixels: &[u8]) -> Vec<f32> {
     inputs
 }
 
-/// Graph and converted model give the logits of the training framework (`default/golden.py` wrote them).
+/// Graph and converted model give the logits of the training framework (`golden.py` wrote them).
 #[test]
 fn agrees_with_the_training_framework() {
     let golden = SafeTensors::deserialize(include_bytes!("default_model.safetensors")).unwrap();

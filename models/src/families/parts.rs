@@ -19,6 +19,8 @@ pub struct Task {
 pub enum Stem {
     /// For small pictures: convolution 3x3, at every pixel.
     Small,
+    /// The same and a max pool 2x2, for a quarter of the operations. No paper's: for networks that were trained here.
+    SmallPooled,
     /// For large pictures: convolution 7x7 with stride 2, max pool 3x3 with stride 2.
     Large,
 }
@@ -28,6 +30,8 @@ impl Task {
     pub const IMAGENET: Self = Self { input: [224, 224], classes: 1000, stem: Stem::Large };
     /// CIFAR-10: 32x32, 10 classes.
     pub const CIFAR10: Self = Self { input: [32, 32], classes: 10, stem: Stem::Small };
+    /// CIFAR-10 with a pool behind the stem.
+    pub const CIFAR10_POOLED: Self = Self { stem: Stem::SmallPooled, ..Self::CIFAR10 };
     /// CIFAR-100: 32x32, 100 classes.
     pub const CIFAR100: Self = Self { input: [32, 32], classes: 100, stem: Stem::Small };
     /// Pascal VOC in the resolution of SSD512, 20 classes.
@@ -44,12 +48,12 @@ impl Stem {
     /// Window of the first convolution.
     pub(crate) fn window(self) -> Window {
         match self {
-            Self::Small => Window::square(3).padding(1),
+            Self::Small | Self::SmallPooled => Window::square(3).padding(1),
             Self::Large => Window::square(7).stride(2).padding(3),
         }
     }
 
-    /// Max pool 3x3 with stride 2 for large pictures, nothing for small ones.
+    /// Max pool 3x3 with stride 2 for large pictures, for small ones 2x2 or nothing.
     pub(crate) fn pool(self, net: &mut Network, name: &str, x: Value) -> Value {
         self.pool_as_in(Framework::PyTorch, net, name, x)
     }
@@ -64,6 +68,7 @@ impl Stem {
     ) -> Value {
         match self {
             Self::Small => x,
+            Self::SmallPooled => net.max_pool(name, x, Window::square(2).stride(2)),
             Self::Large => {
                 let window = Window::square(3).stride(2).padding(1);
                 net.max_pool(name, x, framework.window(net, x, window))
@@ -73,7 +78,7 @@ impl Stem {
 }
 
 /// Stem as an unnamed sequence of modules, `stem.0`, `stem.1`, ...: convolution; for large pictures also
-/// BatchNorm, ReLU and max pool (BinaryDenseNet, ResNetE, XNOR-Net).
+/// BatchNorm, ReLU and max pool, for small ones at most a max pool (BinaryDenseNet, ResNetE, XNOR-Net).
 pub(crate) fn rectified_stem(
     net: &mut Network,
     framework: Framework,
@@ -83,8 +88,8 @@ pub(crate) fn rectified_stem(
 ) -> Value {
     net.scope("stem", |net| {
         let x = net.convolution("0", x, width, framework.window(net, x, stem.window()));
-        if stem == Stem::Small {
-            return x;
+        if stem != Stem::Large {
+            return stem.pool(net, "1", x);
         }
         let x = net.batch_normalization("1", x);
         let x = net.relu("2", x);
@@ -103,7 +108,7 @@ pub(crate) fn activated_stem(net: &mut Network, stem: Stem, x: Value, width: usi
     })
 }
 
-/// Stem `stem.0`, `stem.1`: convolution and BatchNorm, for large pictures a max pool, no ReLU (IGP-ResNet,
+/// Stem `stem.0`, `stem.1`: convolution and BatchNorm, a max pool if the stem has one, no ReLU (IGP-ResNet,
 /// Hyper-BinaryNet).
 pub(crate) fn plain_stem(net: &mut Network, stem: Stem, x: Value, width: usize) -> Value {
     net.scope("stem", |net| {
