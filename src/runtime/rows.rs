@@ -23,6 +23,10 @@ use super::{RunError, binding::Reads, few::Few, memory::LINE, row_window::RowWin
 /// beside them, they stay within the first-level cache or just above it.
 const CHUNK_BYTES: usize = 16 << 10;
 
+/// Pixels at a time, even if that takes more: weights are read once for all of them, and few pixels are no
+/// whole number of tiles.
+const LEAST_PIXELS: usize = 18;
+
 /// Bytes of input rows that are kept, if no more are needed. The larger, the more rarely the rows that
 /// two chunks share are moved.
 const WINDOW_BYTES: usize = 24 << 10;
@@ -171,7 +175,9 @@ impl RowStep {
                 let words = pixels.saturating_mul(words_per_pixel(channels));
                 (CHUNK_BYTES / 8 / words.max(1)).clamp(1, rows.max(1))
             }
-            _ => (CHUNK_BYTES / 4 / row.max(1)).clamp(1, rows.max(1)),
+            _ => (CHUNK_BYTES / 4 / row.max(1))
+                .max(LEAST_PIXELS.div_ceil(pixels.max(1)))
+                .clamp(1, rows.max(1)),
         };
         let words = |values: usize| {
             values

@@ -86,6 +86,8 @@ unsafe fn add_segment<S: Integers, const PIXELS: usize, const VECTORS: usize>(
     steps: usize,
 ) -> Counts<S, PIXELS, VECTORS> {
     let row = VECTORS * S::BYTES;
+    // A compiler that knows the address computes it anew for every table, beside the shuffles.
+    let rows = black_box(&ROWS.0);
     for step in 0..steps {
         // SAFETY: the caller promises as many rows.
         let weights = unsafe { slice::from_raw_parts(weights.add(step * row), row) };
@@ -96,7 +98,7 @@ unsafe fn add_segment<S: Integers, const PIXELS: usize, const VECTORS: usize>(
         for pixel in 0..PIXELS {
             // SAFETY: the caller promises as many units.
             let nibble = unsafe { *inputs[pixel].add(step) };
-            let table = &ROWS.0[usize::from(nibble)..];
+            let table = &rows[usize::from(nibble)..];
             let table = simd.table(table.first_chunk().expect("at least 17 bytes"));
             for vector in 0..VECTORS {
                 let found = simd.lookup(table, indices[vector]);
