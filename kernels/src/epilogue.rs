@@ -9,7 +9,7 @@ mod pass;
 mod reference;
 mod sequence;
 
-use crate::{Isa, IsaError, words_per_pixel};
+use crate::{Isa, IsaError, numbers::i32_to_f32_in_place, words_per_pixel};
 use thiserror::Error;
 
 /// Functions of one value. Transcendental ones are those of the `libm` crate in f32.
@@ -329,6 +329,27 @@ impl Epilogue {
         }
     }
 
+    /// Runs the operations on integers, each of which becomes the nearest float first. Otherwise as [`run`](Self::run).
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn run_integers(
+        &self,
+        values: &mut [i32],
+        operands: &[Operand<'_>],
+        outputs: &mut [OutputSlice<'_>],
+    ) {
+        match &self.path {
+            Path::Reference(_) => {
+                self.run(i32_to_f32_in_place(Isa::Scalar, values), operands, outputs);
+            }
+            Path::Fused(plan) => {
+                self.check(bytemuck::cast_slice(values), operands, outputs);
+                plan.run_integers(values, operands, outputs);
+            }
+        }
+    }
+
     fn check(&self, values: &[f32], operands: &[Operand<'_>], outputs: &[OutputSlice<'_>]) {
         assert!(values.len().is_multiple_of(self.channels), "values are whole pixels");
         let pixels = values.len() / self.channels;
@@ -554,6 +575,17 @@ mod tests {
     impl Case {
         /// The float map and the bits after the operations.
         fn run(&self, isa: Isa, ops: &[EpilogueOp], values: &[f32]) -> (Vec<f32>, Vec<u64>) {
+            self.run_kind(isa, ops, values, None)
+        }
+
+        /// The same, with integers in the place of the values if there are any.
+        fn run_kind(
+            &self,
+            isa: Isa,
+            ops: &[EpilogueOp],
+            values: &[f32],
+            integers: Option<&[i32]>,
+        ) -> (Vec<f32>, Vec<u64>) {
             let pixels = values.len() / self.channels;
             let mut ops = ops.to_vec();
             // Stores leave the value as it is: one in the middle, one at the end.
@@ -571,15 +603,18 @@ mod tests {
             let epilogue = Epilogue::new(isa, self.channels, ops).unwrap();
             let run = |map: Operand<'_>, mut last: Vec<f32>, mut first: Vec<f32>| {
                 let mut bits = vec![u64::MAX; pixels * words_per_pixel(self.channels)];
-                epilogue.run(
-                    &mut values.to_vec(),
-                    &[map, Operand::Map(&self.pixel)],
-                    &mut [
-                        OutputSlice::F32(&mut last),
-                        OutputSlice::F32(&mut first),
-                        OutputSlice::Bits(&mut bits),
-                    ],
-                );
+                let operands = [map, Operand::Map(&self.pixel)];
+                let mut outputs = [
+                    OutputSlice::F32(&mut last),
+                    OutputSlice::F32(&mut first),
+                    OutputSlice::Bits(&mut bits),
+                ];
+                match integers {
+                    Some(integers) => {
+                        epilogue.run_integers(&mut integers.to_vec(), &operands, &mut outputs);
+                    }
+                    None => epilogue.run(&mut values.to_vec(), &operands, &mut outputs),
+                }
                 if self.floats {
                     assert!(same(&last, &first), "stores leave the values as they are");
                 }
@@ -630,6 +665,19 @@ mod tests {
         }
 
         #[test]
+        fn integers_are_the_floats_that_they_round_to(case in case(), shift in 0..24_u32) {
+            let integers: Vec<i32> =
+                case.values.iter().map(|value| value.to_bits() as i32 >> shift).collect();
+            let floats: Vec<f32> = integers.iter().map(|&integer| integer as f32).collect();
+            let (expected, expected_bits) = case.run(Isa::Scalar, &case.ops, &floats);
+            for isa in Isa::available() {
+                let (found, bits) = case.run_kind(isa, &case.ops, &floats, Some(&integers));
+                prop_assert!(same(&found, &expected), "{isa} {found:?} {expected:?}");
+                prop_assert_eq!(&bits, &expected_bits, "{}", isa);
+            }
+        }
+
+        #[test]
         fn the_reference_applies_the_definitions(
             (op, values) in (1..5_usize).prop_flat_map(|channels| (
                 channel_op(channels),
@@ -643,6 +691,57 @@ mod tests {
             let expected: Vec<f32> =
                 values.iter().enumerate().map(|(i, &x)| define(&op, x, i % channels)).collect();
             prop_assert!(same(&found, &expected), "{op:?} {values:?} {found:?}");
+        }
+    }
+
+    /// The sequences that are compiled for themselves: of blocks of residual networks.
+    #[test]
+    fn blocks_of_residual_networks_give_the_bits_of_the_reference() {
+        for channels in [24, 64, 100] {
+            let constants = |step: f32| (0..channels).map(|c| c as f32 * step - 1.5).collect();
+            let relu = || EpilogueOp::Channel(ChannelOp::Unary(UnaryFunction::Relu));
+            let scale = || EpilogueOp::Channel(ChannelOp::Multiply(constants(0.37)));
+            let add = || EpilogueOp::Channel(ChannelOp::Add(constants(0.73)));
+            let shortcut =
+                || EpilogueOp::Combine { op: CombineOp::Add, operand: 0, broadcast: false };
+            let slope = || {
+                let two = ChannelOp::TwoSlope { positive: None, negative: constants(0.03) };
+                EpilogueOp::Channel(two)
+            };
+            for mut ops in [
+                vec![scale(), add(), shortcut()],
+                vec![add(), shortcut()],
+                vec![scale(), add(), shortcut(), add(), slope(), add()],
+                vec![relu(), scale(), add(), shortcut()],
+            ] {
+                let bits =
+                    EpilogueOp::StoreBits { thresholds: constants(0.5), flip: None, output: 1 };
+                ops.extend([bits, EpilogueOp::Store { output: 0 }]);
+                let integers: Vec<i32> =
+                    (0..5 * channels as i32).map(|index| index * 7919 % 1153 - 576).collect();
+                let map: Vec<f32> =
+                    integers.iter().rev().map(|&value| value as f32 / 7.0).collect();
+                let run = |isa: Isa, as_integers: bool| {
+                    let epilogue = Epilogue::new(isa, channels, ops.clone()).unwrap();
+                    let mut floats = vec![7.0; integers.len()];
+                    let mut words = vec![u64::MAX; 5 * words_per_pixel(channels)];
+                    let operands = [Operand::Map(&map)];
+                    let mut outputs =
+                        [OutputSlice::F32(&mut floats), OutputSlice::Bits(&mut words)];
+                    if as_integers {
+                        epilogue.run_integers(&mut integers.clone(), &operands, &mut outputs);
+                    } else {
+                        let mut values: Vec<f32> = integers.iter().map(|&v| v as f32).collect();
+                        epilogue.run(&mut values, &operands, &mut outputs);
+                    }
+                    (floats, words)
+                };
+                let expected = run(Isa::Scalar, false);
+                for isa in Isa::available() {
+                    assert_eq!(run(isa, true), expected, "{isa}, integers, {ops:?}");
+                    assert_eq!(run(isa, false), expected, "{isa}, floats, {ops:?}");
+                }
+            }
         }
     }
 

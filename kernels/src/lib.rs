@@ -48,7 +48,7 @@ pub use geometry::{
 };
 pub use isa::{Isa, IsaError};
 pub use map_rows::MapRows;
-pub use numbers::{MapValues, concat_channels, i32_to_f32, i32_to_f32_in_place, i32_to_i16};
+pub use numbers::{MapValues, concat_channels, i32_to_f32, i32_to_i16};
 pub use pool::{AveragePool, MaxPool};
 pub use pool_bits::{MaxPoolBits, concat_bits};
 pub use reduce::{Reduction, reduce_channels, softmax};

@@ -79,7 +79,7 @@ for_each_isa! {
 ///
 /// # Panics
 /// If this processor lacks `isa`.
-pub fn i32_to_f32_in_place(isa: Isa, values: &mut [i32]) -> &mut [f32] {
+pub(crate) fn i32_to_f32_in_place(isa: Isa, values: &mut [i32]) -> &mut [f32] {
     to_bits_of_floats(isa, values);
     bytemuck::cast_slice_mut(values)
 }

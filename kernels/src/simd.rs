@@ -74,6 +74,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn round_ties_even(self) -> Self;
     /// Square root.
     unsafe fn sqrt(self) -> Self;
+    /// The lanes, which hold integers (i32), as floats.
+    unsafe fn of_integers(self) -> Self;
 }
 
 /// Makes from a generic kernel over [`Lanes`] a function that takes the instruction set first and
@@ -196,6 +198,7 @@ mod tests {
                     11 => x.ceil(),
                     12 => x.round_ties_even(),
                     13 => x.sqrt(),
+                    15 => x.of_integers(),
                     _ => {
                         let bits = x.ge_bits(y);
                         assert_eq!(bits >> V::LANES, 0, "no bit but those of the lanes");
@@ -224,7 +227,7 @@ mod tests {
     }
 
     /// What [`operation`] is to give, as the trait has it.
-    const DEFINITIONS: [fn(f32, f32) -> f32; 15] = [
+    const DEFINITIONS: [fn(f32, f32) -> f32; 16] = [
         |x, y| x + y,
         |x, y| x - y,
         |x, y| x * y,
@@ -240,6 +243,7 @@ mod tests {
         |x, _| x.round_ties_even(),
         |x, _| x.sqrt(),
         |x, y| f32::from(u8::from(x >= y)),
+        |x, _| x.to_bits() as i32 as f32,
     ];
 
     /// Floats of all magnitudes, many with few significant bits so that sums meet ties.

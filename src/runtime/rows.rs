@@ -13,8 +13,7 @@ use std::ops::Range;
 use bnn_kernels::{
     AffineBinary, AveragePool, BinaryConv, ConvGeometry, Epilogue, FloatConv, Isa, MapRows,
     MapValues, MaxPool, MaxPoolBits, Operand, OutputSlice, PoolGeometry, Reduction, SegmentBits,
-    gather, i32_to_f32, i32_to_f32_in_place, i32_to_i16, pack_i32, reduce_channels,
-    words_per_pixel,
+    gather, i32_to_f32, i32_to_i16, pack_i32, reduce_channels, words_per_pixel,
 };
 
 use super::{RunError, binding::Reads, few::Few, memory::LINE, row_window::RowWindow};
@@ -265,8 +264,8 @@ impl RowStep {
         Ok(Ok(self))
     }
 
-    /// Whether the accumulators become floats where they are.
-    fn converts_in_place(&self) -> bool {
+    /// Whether the epilogue takes the accumulators as they are.
+    fn stays_integers(&self) -> bool {
         matches!(self.producer, Producer::BinaryConv { affine: None, .. })
     }
 
@@ -451,13 +450,6 @@ impl RowStep {
                 _ => unreachable!("a store writes one map"),
             },
             Consumer::Epilogue { epilogue, operands } => {
-                let values = if self.converts_in_place() {
-                    i32_to_f32_in_place(isa, &mut accumulators[..count])
-                } else {
-                    let values = &mut bytemuck::cast_slice_mut::<u64, f32>(values)[..count];
-                    self.produce(isa, reads, source, rows.clone(), accumulators, sums, values);
-                    values
-                };
                 let row = self.pixels * self.channels;
                 let operands = operands.iter().enumerate().map(|(index, operand)| {
                     let read = || reads.f32(self.first_operand + index);
@@ -470,6 +462,11 @@ impl RowStep {
                     }
                 });
                 let operands: Few<Operand<'_>> = Few::collect(operands, || Operand::Map(&[]));
+                if self.stays_integers() {
+                    return epilogue.run_integers(&mut accumulators[..count], &operands, outputs);
+                }
+                let values = &mut bytemuck::cast_slice_mut::<u64, f32>(values)[..count];
+                self.produce(isa, reads, source, rows, accumulators, sums, values);
                 epilogue.run(values, &operands, outputs);
             }
         }

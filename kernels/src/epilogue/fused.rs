@@ -10,7 +10,9 @@ use super::{
     pass::{self, CHUNK, Map, Op},
     sequence::{self, Bits, Part, Sequence, Shortcut, Streams},
 };
-use crate::{Isa, aligned::Aligned, bit_string::low_mask, words_per_pixel};
+use crate::{
+    Isa, aligned::Aligned, bit_string::low_mask, numbers::i32_to_f32_in_place, words_per_pixel,
+};
 
 /// Floats of a block that passes through all stages before the next one.
 const BLOCK: usize = 2048;
@@ -87,6 +89,34 @@ impl Plan {
         operands: &[Operand<'_>],
         outputs: &mut [OutputSlice<'_>],
     ) {
+        self.run_stages(false, values, operands, outputs);
+    }
+
+    /// The same for integers. See [`Epilogue::run_integers`](super::Epilogue::run_integers).
+    pub(super) fn run_integers(
+        &self,
+        values: &mut [i32],
+        operands: &[Operand<'_>],
+        outputs: &mut [OutputSlice<'_>],
+    ) {
+        // A sequence makes floats of them in the registers in which it works.
+        let integers = matches!(self.stages.first(), Some(Stage::Sequence(_)));
+        let values = if integers {
+            bytemuck::cast_slice_mut(values)
+        } else {
+            i32_to_f32_in_place(self.isa, values)
+        };
+        self.run_stages(integers, values, operands, outputs);
+    }
+
+    /// Runs the stages; the values are integers if the first stage is a sequence that takes them as such.
+    fn run_stages(
+        &self,
+        integers: bool,
+        values: &mut [f32],
+        operands: &[Operand<'_>],
+        outputs: &mut [OutputSlice<'_>],
+    ) {
         let block = if self.stages.len() == 1 {
             values.len().max(1)
         } else {
@@ -97,8 +127,9 @@ impl Plan {
                 let start = index * block;
                 match stage {
                     Stage::Sequence(sequence) => {
-                        let last = position + 1 == self.stages.len();
-                        self.run_sequence(sequence, last, start, values, operands, outputs);
+                        let write_back = position + 1 < self.stages.len();
+                        let kind = [integers && position == 0, write_back];
+                        self.run_sequence(sequence, kind, start, values, operands, outputs);
                     }
                     Stage::Op(op) => self.run_op(op, start, values, operands, outputs),
                     Stage::Function(function) => {
@@ -109,11 +140,12 @@ impl Plan {
         }
     }
 
-    /// Runs a sequence over values that start at element `start` of operands and outputs.
+    /// Runs a sequence over values that start at element `start` of operands and outputs: whether they are integers, and
+    /// whether they are written back.
     fn run_sequence(
         &self,
         sequence: &Sequence,
-        last: bool,
+        kind: [bool; 2],
         start: usize,
         values: &mut [f32],
         operands: &[Operand<'_>],
@@ -147,7 +179,7 @@ impl Plan {
                 _ => {}
             }
         }
-        let streams = Streams::new(sequence, self.map(), values, shortcut, store, bits, !last);
+        let streams = Streams::new(sequence, self.map(), values, shortcut, store, bits, kind);
         // SAFETY: `new` was promised that the processor has the instruction set.
         unsafe { sequence::run_on(self.isa, streams) }
     }

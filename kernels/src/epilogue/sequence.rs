@@ -24,19 +24,25 @@ const STORE: u16 = 1 << 8;
 const BITS: u16 = 1 << 9;
 /// The values are written back, for what follows the sequence.
 const WRITE_BACK: u16 = 1 << 10;
+/// The values are integers before the first operation.
+const INTEGERS: u16 = 1 << 11;
 /// Stands for places that are looked up while running.
 const ANY: u16 = u16::MAX;
 
 // What is compiled for itself: the block of a residual network that adds its shortcut before the next
 // sign (Bi-Real Net), with weights that are scaled and that are not, the same with shifts around a PReLU
-// (ReActNet), and with a Relu before batch normalisation (QuickNet); a float convolution whose batch
-// normalisation is in its weights; and what comes out of a pool.
+// (ReActNet), and with a Relu before batch normalisation (QuickNet), all of them for the integers of a binary
+// convolution; a float convolution whose batch normalisation is in its weights; and what comes out of a pool.
 const RESIDUAL: u16 = SCALE | BIAS | SHORTCUT | STORE | BITS;
 const UNSCALED_RESIDUAL: u16 = BIAS | SHORTCUT | STORE | BITS;
 const BIASED: u16 = BIAS | STORE;
 const STORES: u16 = STORE | BITS;
 const SHIFTED_RESIDUAL: u16 = RESIDUAL | SHIFT | SECOND_SLOPE | SECOND_SHIFT;
 const RELU_RESIDUAL: u16 = RESIDUAL | RELU;
+const OF_INTEGERS: u16 = INTEGERS | RESIDUAL;
+const UNSCALED_OF_INTEGERS: u16 = INTEGERS | UNSCALED_RESIDUAL;
+const SHIFTED_OF_INTEGERS: u16 = INTEGERS | SHIFTED_RESIDUAL;
+const RELU_OF_INTEGERS: u16 = INTEGERS | RELU_RESIDUAL;
 
 /// Operations, each at most once and in this order: Relu, scale, bias, slope, shortcut, shift, slope,
 /// shift, store of floats, store of bits (the stores also the other way round).
@@ -157,7 +163,8 @@ pub(super) struct Streams<'a> {
 }
 
 impl<'a> Streams<'a> {
-    /// Binds a sequence of the map to slices that start at the same pixel.
+    /// Binds a sequence of the map to slices that start at the same pixel. The values may be integers in the place of
+    /// floats, and may be written back for what follows.
     ///
     /// # Panics
     /// If a slice is missing or has another length than the values ask for.
@@ -168,8 +175,9 @@ impl<'a> Streams<'a> {
         shortcut: Option<Shortcut<'a>>,
         store: Option<&'a mut [f32]>,
         bits: Option<&'a mut [u64]>,
-        write_back: bool,
+        [integers, write_back]: [bool; 2],
     ) -> Self {
+        let place = |taken: bool, place: u16| if taken { place } else { 0 };
         let len = values.len();
         let store_len = store.as_ref().map(|store| store.len());
         let store = store.map_or(ptr::null_mut(), <[_]>::as_mut_ptr);
@@ -189,7 +197,7 @@ impl<'a> Streams<'a> {
         Self {
             map,
             sequence,
-            places: sequence.places | if write_back { WRITE_BACK } else { 0 },
+            places: sequence.places | place(integers, INTEGERS) | place(write_back, WRITE_BACK),
             len,
             values: values.as_mut_ptr(),
             shortcut,
@@ -229,10 +237,11 @@ unsafe fn choose<V: Lanes, const VECTORS: usize>(streams: &Streams<'_>) {
     // SAFETY: the promises of the caller; the places are those of the streams.
     unsafe {
         match streams.places {
+            OF_INTEGERS => all::<V, VECTORS, OF_INTEGERS>(streams),
+            UNSCALED_OF_INTEGERS => all::<V, VECTORS, UNSCALED_OF_INTEGERS>(streams),
+            SHIFTED_OF_INTEGERS => all::<V, VECTORS, SHIFTED_OF_INTEGERS>(streams),
+            RELU_OF_INTEGERS => all::<V, VECTORS, RELU_OF_INTEGERS>(streams),
             RESIDUAL => all::<V, VECTORS, RESIDUAL>(streams),
-            SHIFTED_RESIDUAL => all::<V, VECTORS, SHIFTED_RESIDUAL>(streams),
-            RELU_RESIDUAL => all::<V, VECTORS, RELU_RESIDUAL>(streams),
-            UNSCALED_RESIDUAL => all::<V, VECTORS, UNSCALED_RESIDUAL>(streams),
             BIASED => all::<V, VECTORS, BIASED>(streams),
             STORES => all::<V, VECTORS, STORES>(streams),
             _ => all::<V, VECTORS, ANY>(streams),
@@ -291,6 +300,11 @@ unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: b
         let zero = V::splat(0.0);
         let constants = streams.map.constants.as_ptr().add(offset);
         let mut x: [V; VECTORS] = load::<V, VECTORS, FULL>(streams.values.add(at), count);
+        if places & INTEGERS != 0 {
+            for x in &mut x {
+                *x = x.of_integers();
+            }
+        }
         if places & RELU != 0 {
             for x in &mut x {
                 *x = x.maximum(zero);

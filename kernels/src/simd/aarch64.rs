@@ -65,5 +65,6 @@ impl Lanes for Neon {
         fn ceil(self) -> Self = Self(vrndpq_f32(self.0));
         fn round_ties_even(self) -> Self = Self(vrndnq_f32(self.0));
         fn sqrt(self) -> Self = Self(vsqrtq_f32(self.0));
+        fn of_integers(self) -> Self = Self(vcvtq_f32_s32(vreinterpretq_s32_f32(self.0)));
     }
 }

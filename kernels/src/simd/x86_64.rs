@@ -83,6 +83,7 @@ impl Lanes for Sse4 {
         fn round_ties_even(self) -> Self =
             Self(_mm_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0));
         fn sqrt(self) -> Self = Self(_mm_sqrt_ps(self.0));
+        fn of_integers(self) -> Self = Self(_mm_cvtepi32_ps(_mm_castps_si128(self.0)));
     }
 }
 
@@ -136,6 +137,7 @@ impl Lanes for Avx2 {
         fn round_ties_even(self) -> Self =
             Self(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0));
         fn sqrt(self) -> Self = Self(_mm256_sqrt_ps(self.0));
+        fn of_integers(self) -> Self = Self(_mm256_cvtepi32_ps(_mm256_castps_si256(self.0)));
     }
 }
 
@@ -182,5 +184,6 @@ impl Lanes for Avx512 {
         fn round_ties_even(self) -> Self =
             Self(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0));
         fn sqrt(self) -> Self = Self(_mm512_sqrt_ps(self.0));
+        fn of_integers(self) -> Self = Self(_mm512_cvtepi32_ps(_mm512_castps_si512(self.0)));
     }
 }
