@@ -14,6 +14,7 @@ mod pictures;
 mod root;
 mod time;
 mod unsafe_inventory;
+mod zoo;
 
 use std::path::Path;
 
