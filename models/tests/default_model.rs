@@ -1,11 +1,14 @@
 //! The default model is the network that its card describes.
 
+mod support;
+
 use bnn::graph::{Graph, Op, Tensor};
 use bnn::import::safetensors::{WeightsError, WeightsFile};
 use bnn::{Model, SessionOptions, reference};
 use bnn_models::families::SmallResNetE;
 use bnn_models::{build_default_model, default_graph, default_metadata, default_model};
 use safetensors::SafeTensors;
+use support::{assert_close, floats};
 
 fn count(graph: &Graph, matches: impl Fn(&Op) -> bool) -> usize {
     graph.nodes.iter().filter(|node| matches(&node.op)).count()
@@ -92,22 +95,9 @@ fn shared(path: &str) -> Option<Vec<u8>> {
     bytes
 }
 
-fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
-    let bytes = file.tensor(name).unwrap().data();
-    bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
 fn labels(file: &SafeTensors<'_>) -> Vec<usize> {
     let bytes = file.tensor("labels").unwrap().data();
     bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect()
-}
-
-/// Asserts that a row of logits differs by at most 1e-4 of its largest magnitude.
-fn assert_close(row: usize, found: &[f32], expected: &[f32]) {
-    let largest = expected.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-    for (f, e) in found.iter().zip(expected) {
-        assert!((f - e).abs() <= 1e-4 * largest, "row {row}: {found:?}, expected {expected:?}");
-    }
 }
 
 const IMAGE: usize = 3 * 32 * 32;
@@ -138,7 +128,7 @@ fn agrees_with_the_training_framework() {
     let found = model.session(&SessionOptions::default()).unwrap().run(&inputs).unwrap();
     assert_eq!(found.len(), logits.len());
     for (row, (found, expected)) in found.chunks(CLASSES).zip(logits.chunks(CLASSES)).enumerate() {
-        assert_close(row, found, expected);
+        assert_close(&format!("row {row}"), found, expected);
     }
 
     let graph = default_graph().unwrap();
@@ -146,7 +136,11 @@ fn agrees_with_the_training_framework() {
         let image = inputs[row * IMAGE..][..IMAGE].to_vec();
         let image = Tensor::from_f32(vec![1, 3, 32, 32], image).unwrap();
         let found = reference::run(&graph, &[image]).unwrap();
-        assert_close(row, found[0].f32().unwrap(), &logits[row * CLASSES..][..CLASSES]);
+        assert_close(
+            &format!("row {row}"),
+            found[0].f32().unwrap(),
+            &logits[row * CLASSES..][..CLASSES],
+        );
     }
 }
 

@@ -1,10 +1,16 @@
 //! The networks of `models/zoo` answer as the framework did that trained them.
 
+mod support;
+
+use bnn::vision::Image;
 use bnn::{Model, SessionOptions};
 use bnn_models::{default_metadata, find};
 use safetensors::SafeTensors;
 use std::fs;
 use std::path::{Path, PathBuf};
+use support::{assert_close, floats};
+
+const CLASSES: usize = 10;
 
 /// As large as a network of the zoo may be.
 const MOST_BYTES: usize = 1_000_000;
@@ -46,34 +52,16 @@ fn every_network_agrees_with_the_training_framework() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zoo").join(name(&path));
         let golden = fs::read(golden.with_extension("safetensors")).unwrap();
         let golden = SafeTensors::deserialize(&golden).unwrap();
-        let expected: Vec<f32> = golden
-            .tensor("logits")
-            .unwrap()
-            .data()
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect();
-        let model = Model::from_bytes(&fs::read(&path).unwrap()).unwrap();
-        let preprocessing = model.preprocessing().unwrap();
-        let mut inputs = Vec::new();
-        for image in golden.tensor("images").unwrap().data().chunks(3 * 32 * 32) {
-            for channel in 0..3 {
-                let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
-                let values = image.iter().skip(channel).step_by(3);
-                inputs.extend(values.map(|&value| (f32::from(value) / 255.0 - mean) / std));
-            }
-        }
+        let model = Model::open(&path).unwrap();
         let mut session = model.session(&SessionOptions::default()).unwrap();
-        let found = session.run(&inputs).unwrap();
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.chunks(10).zip(expected.chunks(10)) {
-            let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-            for (found, expected) in found.iter().zip(expected) {
-                let difference = (found - expected).abs();
-                assert!(difference <= 1e-4 * largest, "{}: {found}, {expected}", path.display());
-            }
+        let pictures = golden.tensor("images").unwrap();
+        let expected = floats(&golden, "logits");
+        let rows = pictures.data().chunks(3 * 32 * 32).zip(expected.chunks(CLASSES));
+        assert_eq!(rows.len(), 8);
+        for (row, (pixels, expected)) in rows.enumerate() {
+            let picture = Image::new(32, 32, pixels.to_vec()).unwrap();
+            let found = session.run(&model.preprocess(&picture).unwrap()).unwrap();
+            assert_close(&format!("{}, row {row}", path.display()), &found, expected);
         }
     }
 }

@@ -203,16 +203,22 @@ torch::Tensor weight_sign_forward(torch::Tensor weight) {
     return out;
 }
 
-// The gradient where |weight| <= 1.25, else 0.
-torch::Tensor weight_sign_backward(torch::Tensor gradient, torch::Tensor weight) {
-    auto out = torch::empty_like(weight);
-    if (gradient.strides() != weight.strides()) gradient = torch::empty_like(weight).copy_(gradient);
-    const int64_t count = weight.numel();
-    const float *from = weight.data_ptr<float>(), *grad = gradient.data_ptr<float>();
+// The gradient where `passes` says so of the value beside it, else 0.
+template <typename Passes>
+torch::Tensor gradient_where(torch::Tensor gradient, torch::Tensor values, Passes passes) {
+    auto out = torch::empty_like(values);
+    if (gradient.strides() != values.strides()) gradient = torch::empty_like(values).copy_(gradient);
+    const int64_t count = values.numel();
+    const float *from = values.data_ptr<float>(), *grad = gradient.data_ptr<float>();
     float *to = out.data_ptr<float>();
     INDEPENDENT
-    for (int64_t i = 0; i < count; ++i) to[i] = std::fabs(from[i]) <= 1.25f ? grad[i] : 0.0f;
+    for (int64_t i = 0; i < count; ++i) to[i] = passes(from[i]) ? grad[i] : 0.0f;
     return out;
+}
+
+// The gradient where |weight| <= 1.25, else 0.
+torch::Tensor weight_sign_backward(torch::Tensor gradient, torch::Tensor weight) {
+    return gradient_where(gradient, weight, [](float w) { return std::fabs(w) <= 1.25f; });
 }
 
 // The share of the thresholds that x reaches.
@@ -233,14 +239,7 @@ torch::Tensor steps_forward(torch::Tensor x, std::vector<double> thresholds) {
 
 // The gradient where 0 <= x <= 1, else 0.
 torch::Tensor steps_backward(torch::Tensor gradient, torch::Tensor x) {
-    auto out = torch::empty_like(x);
-    if (gradient.strides() != x.strides()) gradient = torch::empty_like(x).copy_(gradient);
-    const int64_t count = x.numel();
-    const float *from = x.data_ptr<float>(), *grad = gradient.data_ptr<float>();
-    float *to = out.data_ptr<float>();
-    INDEPENDENT
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i] >= 0.0f && from[i] <= 1.0f ? grad[i] : 0.0f;
-    return out;
+    return gradient_where(gradient, x, [](float value) { return value >= 0.0f && value <= 1.0f; });
 }
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {

@@ -8,7 +8,7 @@
 use super::{
     ChannelOp, CombineOp, EpilogueOp, Operand, OutputSlice, UnaryFunction,
     pass::{self, CHUNK, Map, Op},
-    sequence::{self, Bits, Part, Sequence, Shortcut, Streams},
+    sequence::{self, Bits, INTEGERS, Part, Sequence, Shortcut, Streams, WRITE_BACK},
 };
 use crate::{
     Isa, aligned::Aligned, bit_string::low_mask, numbers::i32_to_f32_in_place, words_per_pixel,
@@ -127,9 +127,14 @@ impl Plan {
                 let start = index * block;
                 match stage {
                     Stage::Sequence(sequence) => {
-                        let write_back = position + 1 < self.stages.len();
-                        let kind = [integers && position == 0, write_back];
-                        self.run_sequence(sequence, kind, start, values, operands, outputs);
+                        let mut more = 0;
+                        if integers && position == 0 {
+                            more |= INTEGERS;
+                        }
+                        if position + 1 < self.stages.len() {
+                            more |= WRITE_BACK;
+                        }
+                        self.run_sequence(sequence, more, start, values, operands, outputs);
                     }
                     Stage::Op(op) => self.run_op(op, start, values, operands, outputs),
                     Stage::Function(function) => {
@@ -140,12 +145,12 @@ impl Plan {
         }
     }
 
-    /// Runs a sequence over values that start at element `start` of operands and outputs: whether they are integers, and
-    /// whether they are written back.
+    /// Runs a sequence over values that start at element `start` of operands and outputs; for `more` see
+    /// [`Streams::new`].
     fn run_sequence(
         &self,
         sequence: &Sequence,
-        kind: [bool; 2],
+        more: u16,
         start: usize,
         values: &mut [f32],
         operands: &[Operand<'_>],
@@ -179,7 +184,7 @@ impl Plan {
                 _ => {}
             }
         }
-        let streams = Streams::new(sequence, self.map(), values, shortcut, store, bits, kind);
+        let streams = Streams::new(sequence, self.map(), values, shortcut, store, bits, more);
         // SAFETY: `new` was promised that the processor has the instruction set.
         unsafe { sequence::run_on(self.isa, streams) }
     }

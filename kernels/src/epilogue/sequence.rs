@@ -23,9 +23,9 @@ const SECOND_SHIFT: u16 = 1 << 7;
 const STORE: u16 = 1 << 8;
 const BITS: u16 = 1 << 9;
 /// The values are written back, for what follows the sequence.
-const WRITE_BACK: u16 = 1 << 10;
+pub(super) const WRITE_BACK: u16 = 1 << 10;
 /// The values are integers before the first operation.
-const INTEGERS: u16 = 1 << 11;
+pub(super) const INTEGERS: u16 = 1 << 11;
 /// Stands for places that are looked up while running.
 const ANY: u16 = u16::MAX;
 
@@ -163,8 +163,8 @@ pub(super) struct Streams<'a> {
 }
 
 impl<'a> Streams<'a> {
-    /// Binds a sequence of the map to slices that start at the same pixel. The values may be integers in the place of
-    /// floats, and may be written back for what follows.
+    /// Binds a sequence of the map to slices that start at the same pixel; `more` are [`INTEGERS`] and [`WRITE_BACK`] or
+    /// none of them.
     ///
     /// # Panics
     /// If a slice is missing or has another length than the values ask for.
@@ -175,9 +175,8 @@ impl<'a> Streams<'a> {
         shortcut: Option<Shortcut<'a>>,
         store: Option<&'a mut [f32]>,
         bits: Option<&'a mut [u64]>,
-        [integers, write_back]: [bool; 2],
+        more: u16,
     ) -> Self {
-        let place = |taken: bool, place: u16| if taken { place } else { 0 };
         let len = values.len();
         let store_len = store.as_ref().map(|store| store.len());
         let store = store.map_or(ptr::null_mut(), <[_]>::as_mut_ptr);
@@ -197,7 +196,7 @@ impl<'a> Streams<'a> {
         Self {
             map,
             sequence,
-            places: sequence.places | place(integers, INTEGERS) | place(write_back, WRITE_BACK),
+            places: sequence.places | more,
             len,
             values: values.as_mut_ptr(),
             shortcut,

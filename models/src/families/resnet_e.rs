@@ -73,7 +73,7 @@ impl ResNetE {
             x = net.batch_normalization_with("bn_in", x, 2e-5);
         }
         x = rectified_stem(&mut net, self.framework, self.task.stem, x, self.width);
-        if self.version == Version::One && !(is_larq && self.task.stem == Stem::Small) {
+        if self.version == Version::One && !(is_larq && self.task.stem != Stem::Large) {
             x = net.batch_normalization("bn_stem", x);
         }
         for (index, block) in residual_blocks(self.blocks, self.width).enumerate() {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::root::root;
 
-/// What `tools/measure_zoo.py` measured.
+/// What `models/zoo/measure.py` measured.
 const FIGURES: &str = "models/zoo/figures.json";
 
 /// Pixels: the whole drawing, the frame of the first panel, and from one panel to the next.
@@ -139,10 +139,8 @@ fn axes(svg: &mut String, frame: Frame, up: &Scale, across: &Scale, title: &str,
         let _ = writeln!(
             svg,
             "<path class=\"axis\" d=\"M{x:.1} {bottom}v5\"/><text class=\"quiet middle\" x=\"{x:.1}\" \
-             y=\"{}\">{}</text>",
-            bottom + 20.0,
-            // Steps are tenths at least; this leaves no trace of binary fractions.
-            (mark * 1000.0).round() / 1000.0
+             y=\"{}\">{mark}</text>",
+            bottom + 20.0
         );
     }
     let _ = writeln!(
@@ -220,7 +218,9 @@ impl Scale {
     fn marks(&self) -> impl Iterator<Item = f64> {
         let count = ((self.last - self.first) / self.step).round() as usize;
         let (first, step) = (self.first, self.step);
-        (0..=count).map(move |index| first + index as f64 * step)
+        // No trace of binary fractions is to be read.
+        let round = |value: f64| (value * 1e6).round() / 1e6;
+        (0..=count).map(move |index| round(first + index as f64 * step))
     }
 }
 
@@ -232,6 +232,7 @@ mod tests {
     fn marks_are_round_numbers_around_all_values() {
         let marks = |scale: Scale| scale.marks().collect::<Vec<_>>();
         assert_eq!(marks(Scale::between(0.0, 23.0)), [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]);
+        assert_eq!(marks(Scale::between(0.0, 0.35)), [0.0, 0.1, 0.2, 0.3, 0.4]);
         assert_eq!(marks(Scale::between(77.9, 87.6)), [76.0, 78.0, 80.0, 82.0, 84.0, 86.0, 88.0]);
         assert_eq!(Scale::around(std::iter::empty()).first, 0.0);
     }
