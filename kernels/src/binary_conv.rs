@@ -22,8 +22,12 @@ macro_rules! by_tile_size {
     };
 }
 
+#[cfg(target_arch = "x86_64")]
+mod adders;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod bases;
+#[cfg(target_arch = "x86_64")]
+mod bit_matrix;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod byte_counters;
 #[cfg(target_arch = "aarch64")]
@@ -250,7 +254,8 @@ fn choose(
     weights: &[u64],
 ) -> Box<dyn PackedKernel> {
     use crate::amx::Amx;
-    use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+    use crate::features::{Avx2, Avx512, Avx512Gfni, Avx512Vpopcnt, V2};
+    use bit_matrix::BitMatrix;
     use byte_tiles::ByteTiles;
     use carry_save::CarrySave;
     use depthwise::{Depthwise, Level};
@@ -264,6 +269,7 @@ fn choose(
         Lut4Avx512(Avx512),
         CarrySave(Avx512),
         Lanes(Avx512Vpopcnt),
+        BitMatrix(Avx512Gfni),
         Bytes(Amx),
     }
 
@@ -273,6 +279,7 @@ fn choose(
     let avx2 = (isa >= Isa::Avx2).then(Avx2::detect).flatten();
     let avx512 = (isa >= Isa::Avx512).then(Avx512::detect).flatten();
     let lanes = (isa >= Isa::Avx512Vpopcnt).then(Avx512Vpopcnt::detect).flatten();
+    let gfni = (isa >= Isa::Avx512Vpopcnt).then(Avx512Gfni::detect).flatten();
     let amx = (isa >= Isa::Amx).then(Amx::detect).flatten();
 
     // Depth-wise, or nearly so: there are more channels to do at once than outputs for each.
@@ -298,6 +305,8 @@ fn choose(
         avx512.map(|proof| (lut4(64), Choice::Lut4Avx512(proof))),
         avx512.map(|proof| (cost(64, 8, 172, 6900), Choice::CarrySave(proof))),
         lanes.map(|proof| (cost(16, 32, 160, 600), Choice::Lanes(proof))),
+        gfni.filter(|_| BitMatrix::fits(geometry))
+            .map(|proof| (BitMatrix::cost(geometry), Choice::BitMatrix(proof))),
         amx.map(|proof| (byte_tiles::cost(geometry), Choice::Bytes(proof))),
     ];
     let best = candidates.into_iter().flatten().min_by_key(|(cost, _)| *cost);
@@ -319,6 +328,9 @@ fn choose(
         Some(Choice::Lanes(proof)) => {
             let kernel = PopcountLanes::new(proof, geometry);
             Box::new(Tiled::new(kernel, geometry, pad, alphabet, weights))
+        }
+        Some(Choice::BitMatrix(proof)) => {
+            Box::new(BitMatrix::new(proof, geometry, pad, alphabet, weights))
         }
         Some(Choice::Bytes(proof)) => {
             Box::new(ByteTiles::new(proof, geometry, pad, alphabet, weights))

@@ -49,6 +49,11 @@ proof!(
     /// AVX-512 F, BW, DQ, VL and VPOPCNTDQ.
     Avx512Vpopcnt: is_x86_feature_detected "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vpopcntdq"
 );
+#[cfg(target_arch = "x86_64")]
+proof!(
+    /// AVX-512 F, BW, DQ, VL, VBMI and VNNI, and GFNI.
+    Avx512Gfni: is_x86_feature_detected "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512vnni", "gfni"
+);
 #[cfg(target_arch = "aarch64")]
 proof!(
     /// The vectors of 64-bit Arm.

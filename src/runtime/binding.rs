@@ -135,12 +135,11 @@ impl Binding {
         inputs: &'a [&'a [f32]],
         outputs: &'a mut [&mut [f32]],
     ) -> Slices<'a> {
-        let nothing = || OutputSlice::F32(&mut []);
         let mut writes: Few<OutputSlice<'a>> =
-            Few::collect(self.writes.iter().map(|_| nothing()), nothing);
+            self.writes.iter().map(|_| OutputSlice::F32(&mut [])).collect();
         let (mut rest, mut at) = (arena, 0);
-        let gaps = Few::collect(
-            (0..self.cuts.len() + 1).map(|index| {
+        let gaps = (0..self.cuts.len() + 1)
+            .map(|index| {
                 let Some(cut) = self.cuts.get(index) else {
                     return &*mem::take(&mut rest);
                 };
@@ -158,9 +157,8 @@ impl Binding {
                     BufferKind::Bits => OutputSlice::Bits(words),
                 };
                 &*gap
-            }),
-            || &[],
-        );
+            })
+            .collect();
         let mut pending = self.outputs.iter().peekable();
         if pending.peek().is_some() {
             for (port, output) in outputs.iter_mut().enumerate() {
@@ -263,6 +261,7 @@ mod tests {
                 }
             })
             .collect();
+        drop(slices);
         assert_eq!(lens, [8, 3, 15, 13]);
         assert_eq!(output, [0.5; 3]);
         assert_eq!(arena[24..32], [7; 8]);

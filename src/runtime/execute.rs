@@ -75,10 +75,10 @@ impl Engine {
         for image in range {
             let inputs = images.inputs.iter().zip(images.input_lens);
             let inputs: Few<&[f32]> =
-                Few::collect(inputs.map(|(all, &len)| &all[image * len..][..len]), || &[]);
+                inputs.map(|(all, &len)| &all[image * len..][..len]).collect();
             let outputs = outputs.iter_mut().zip(images.output_lens);
             let outputs = outputs.map(|(all, &len)| &mut all[(image - first) * len..][..len]);
-            let mut outputs: Few<&mut [f32]> = Few::collect(outputs, || &mut []);
+            let mut outputs: Few<&mut [f32]> = outputs.collect();
             for (index, step) in self.steps.iter().enumerate() {
                 let start = times.is_some().then(Instant::now);
                 let temporary = &mut worker.temporary[..threads];
@@ -189,14 +189,13 @@ fn concat(
     let channels = channels.iter().enumerate();
     match output {
         OutputSlice::F32(output) => {
-            let nothing = || (MapValues::F32(&[]), 0);
             let inputs: Few<(MapValues<'_>, usize), MANY_INPUTS> =
-                Few::collect(channels.map(|(i, &count)| (reads.values(i), count)), nothing);
+                channels.map(|(i, &count)| (reads.values(i), count)).collect();
             concat_channels(isa, &inputs, pixels, output);
         }
         OutputSlice::Bits(output) => {
             let inputs: Few<(&[u64], usize), MANY_INPUTS> =
-                Few::collect(channels.map(|(i, &count)| (reads.bits(i), count)), || (&[], 0));
+                channels.map(|(i, &count)| (reads.bits(i), count)).collect();
             concat_bits(&inputs, pixels, output);
         }
         OutputSlice::I16(_) => unreachable!("maps are joined as floats or bits"),

@@ -360,7 +360,7 @@ impl RowStep {
                 let len = self.row_len(output);
                 part(output, within.start * len..within.end * len)
             });
-            let mut parts: Few<OutputSlice<'_>> = Few::collect(parts, || OutputSlice::F32(&mut []));
+            let mut parts: Few<OutputSlice<'_>> = parts.collect();
             self.run_chunk(isa, reads, windows, chunk.clone(), &mut parts, temporary);
             start = chunk.end;
         }
@@ -461,7 +461,7 @@ impl RowStep {
                         OperandSource::Output(output) => Operand::Output(*output),
                     }
                 });
-                let operands: Few<Operand<'_>> = Few::collect(operands, || Operand::Map(&[]));
+                let operands: Few<Operand<'_>> = operands.collect();
                 if self.stays_integers() {
                     return epilogue.run_integers(&mut accumulators[..count], &operands, outputs);
                 }

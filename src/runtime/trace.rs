@@ -53,10 +53,10 @@ impl Engine {
         for image in 0..batch {
             let inputs = images.inputs.iter().zip(images.input_lens);
             let inputs: Few<&[f32]> =
-                Few::collect(inputs.map(|(all, &len)| &all[image * len..][..len]), || &[]);
+                inputs.map(|(all, &len)| &all[image * len..][..len]).collect();
             let outputs = outputs.iter_mut().zip(images.output_lens);
             let outputs = outputs.map(|(all, &len)| &mut all[image * len..][..len]);
-            let mut outputs: Few<&mut [f32]> = Few::collect(outputs, || &mut []);
+            let mut outputs: Few<&mut [f32]> = outputs.collect();
             for (index, step) in self.steps.iter().enumerate() {
                 self.run_step_alone(index, worker, &inputs, &mut outputs);
                 let buffers = Access::of(&program.steps[index].kind).writes;

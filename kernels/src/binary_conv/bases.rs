@@ -12,13 +12,13 @@
 //!
 //! Either is `base - m` or `base - 2 m` with `base` looked up by border class and channel.
 
-use crate::{Alphabet, BorderClasses, ConvGeometry, PadValue};
+use crate::{Alphabet, BorderClasses, ConvGeometry, PadValue, aligned::Aligned};
 
 /// What mismatches are subtracted from.
 #[derive(Debug)]
 pub(super) struct Bases {
     /// `[class][groups][stride]`; the first entries of a group belong to its output channels.
-    table: Vec<i32>,
+    table: Aligned<i32>,
     /// Entries of a class.
     class_len: usize,
     /// Present where bases differ from pixel to pixel.
@@ -48,8 +48,8 @@ impl Bases {
         let by_class =
             alphabet == Alphabet::PlusMinus && pad == PadValue::Zero && geometry.pads != [0; 4];
         let inside = by_class.then(|| classes.sums_of_taps(&tap_ones));
-        let mut table = vec![0; if by_class { classes.len() } else { 1 } * class_len];
-        for (class, table) in table.chunks_exact_mut(class_len).enumerate() {
+        let mut table = Aligned::zeroed(if by_class { classes.len() } else { 1 } * class_len);
+        for (class, table) in table.as_mut_slice().chunks_exact_mut(class_len).enumerate() {
             for (group, table) in table.chunks_exact_mut(stride).enumerate() {
                 let channels = group * group_out..(group + 1) * group_out;
                 for (base, channel) in table.iter_mut().zip(channels) {
@@ -72,7 +72,7 @@ impl Bases {
 
     /// All bases.
     pub(super) fn table(&self) -> &[i32] {
-        &self.table
+        self.table.as_slice()
     }
 
     /// Where the bases of an output pixel start.
@@ -88,6 +88,6 @@ impl Bases {
 
     /// Bytes of the table.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&self.table[..])
+        size_of_val(self.table.as_slice())
     }
 }

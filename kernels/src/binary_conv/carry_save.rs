@@ -2,24 +2,20 @@
 //!
 //! Sixty-four output channels stand in the bytes of a vector. A step compares eight bits of an input
 //! pixel, broadcast to all bytes, with eight weight bits of each channel; every one of the 512 bits of
-//! the exclusive or is to be counted at its place. A counter per place is kept in *planes*: bit `k` of
-//! the counter of place `i` is bit `i` of plane `k`, and adding a word is binary addition, one full
-//! adder (sum `a ^ b ^ c`, carry: the majority) per plane, with three-input logic (`vpternlogd`).
+//! the exclusive or is counted at its place, in [planes](super::adders).
 //!
 //! - Lowest plane: two words `x = w ^ a`, `x' = w' ^ a'` are added to the plane `o` in three
 //!   instructions, exclusive or of input and weights included: `t = o ^ w ^ a`, `s = t ^ w' ^ a'` and
 //!   the carry `t ? !s : o` (where `t = 0`, `o` and `x` agree, so the carry is `o`; where `t = 1` they
 //!   differ, so it is `x' = s ^ 1`).
-//! - Planes above: `s = a ^ b ^ c`, then the carry from `b`, `c` and `s`: `b` where `b = c`, else
-//!   `a = !s`. Both overwrite an operand, so no register is copied.
+//! - Planes above: full adders.
 //!
 //! Plane `k` sees one word for `2^k` steps: 3/2 + 2/4 + 2/8 + ... = 2.5 instructions per step of 512
 //! products, on two ports: 410 products a cycle. A population count of the finished planes by table
 //! look-ups ends a sum, once for 64 channels because lanes are but a byte wide.
-//!
-//! Carry-save addition of words is Harley and Seal's (H. S. Warren, Hacker's Delight, 2nd ed., 5-1).
 
 use super::{
+    adders::{full_adder, half_adder, xor3},
     padded_map::{PaddedMap, Run, runs},
     tiled::{Block, TileKernel, Window},
     transpose,
@@ -67,31 +63,6 @@ fn schedule(runs: &[Run]) -> Vec<Vec<Run>> {
         })
         .collect();
     pieces.chunks(WORDS_IN_PLANES).map(<[Run]>::to_vec).collect()
-}
-
-/// `a ^ b ^ c`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn xor3(a: __m512i, b: __m512i, c: __m512i) -> __m512i {
-    _mm512_ternarylogic_epi32::<0x96>(a, b, c)
-}
-
-/// A full adder: the sum `a ^ b ^ c` and the carry.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn full_adder(a: __m512i, b: __m512i, c: __m512i) -> [__m512i; 2] {
-    let sum = xor3(a, b, c);
-    // `b == c ? b : !sum`
-    [sum, _mm512_ternarylogic_epi32::<0xd4>(b, c, sum)]
-}
-
-/// A half adder: the sum `a ^ b` and the carry.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn half_adder(a: __m512i, b: __m512i) -> [__m512i; 2] {
-    let sum = _mm512_xor_si512(a, b);
-    // Where `b = 1` the sum is `!a`.
-    [sum, _mm512_andnot_si512(sum, b)]
 }
 
 /// Adds `COUNT` words to a plane; half as many carries (rounded up) are left in front.

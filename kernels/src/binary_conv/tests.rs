@@ -49,7 +49,7 @@ fn kernels(
     let mut all = vec![conv(Box::new(Reference::new(geometry, pad, alphabet, weights)))];
     #[cfg(target_arch = "x86_64")]
     {
-        use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+        use crate::features::{Avx2, Avx512, Avx512Gfni, Avx512Vpopcnt, V2};
         use carry_save::CarrySave;
         use depthwise::{Depthwise, Level};
         use lut4::Lut4;
@@ -80,6 +80,11 @@ fn kernels(
         add!(CarrySave, Avx512::detect());
         add!(PopcountLanes, Avx512::detect().map(vector::EmulatedVpopcnt));
         add!(PopcountLanes, Avx512Vpopcnt::detect());
+        if let Some(proof) = Avx512Gfni::detect().filter(|_| bit_matrix::BitMatrix::fits(geometry))
+        {
+            let kernel = bit_matrix::BitMatrix::new(proof, geometry, pad, alphabet, weights);
+            all.push(conv(Box::new(kernel)));
+        }
         let portable = crate::amx::Portable;
         let kernel = byte_tiles::ByteTiles::new(portable, geometry, pad, alphabet, weights);
         all.push(conv(Box::new(kernel)));
@@ -294,8 +299,9 @@ fn plain(
 
 #[test]
 fn long_sums_do_not_overflow() {
-    // 76,800 and 140,000 products: more than 16-bit counters hold.
+    // 32,760 products: nearly what signed 16-bit counters hold; 76,800 and 140,000: more than unsigned ones hold.
     for (geometry, pad) in [
+        (plain(3640, 70, [3, 3], [3, 3], 0), PadValue::Zero),
         (plain(3072, 20, [5, 5], [5, 5], 0), PadValue::Zero),
         (plain(3072, 4, [3, 3], [5, 5], 2), PadValue::Zero),
         (plain(140_000, 3, [1, 1], [1, 1], 0), PadValue::Plus),
