@@ -291,20 +291,24 @@ fn choose(
     }
     // Hundredths of a cycle per pixel: vectors of outputs, each with its steps of so many input bits of
     // a tap and with what ends a sum (counters are emptied and accumulators written). Measured on
-    // Cascade Lake; steps of 32-bit lanes by their three instructions on two ports.
+    // Cascade Lake and, for what came later, on Emerald Rapids.
     let taps = geometry.kernel[0] * geometry.kernel[1];
     let cost = |lanes: usize, bits: usize, step: usize, sum: usize| {
         outputs.div_ceil(lanes) * (taps * channels.div_ceil(bits) * step + sum)
     };
     // Two vectors share the loads of a table.
     let lut4 = |lanes: usize| cost(lanes, 4, if outputs <= lanes { 186 } else { 126 }, 4500);
+    // Full adders like several pixels at a time.
+    let [height, width] = geometry.output();
+    let [step, sum] =
+        if lanes.is_some() && height * width >= 4 { [142, 4000] } else { [172, 6900] };
     // Among equals the narrowest takes the least memory, so it comes first.
     let candidates = [
         v2.map(|proof| (lut4(16), Choice::Lut4V2(proof))),
         avx2.map(|proof| (lut4(32), Choice::Lut4Avx2(proof))),
         avx512.map(|proof| (lut4(64), Choice::Lut4Avx512(proof))),
-        avx512.map(|proof| (cost(64, 8, 172, 6900), Choice::CarrySave(proof))),
-        lanes.map(|proof| (cost(16, 32, 160, 600), Choice::Lanes(proof))),
+        avx512.map(|proof| (cost(64, 8, step, sum), Choice::CarrySave(proof))),
+        lanes.map(|proof| (cost(16, 32, 150, 950), Choice::Lanes(proof))),
         gfni.filter(|_| BitMatrix::fits(geometry))
             .map(|proof| (BitMatrix::cost(geometry), Choice::BitMatrix(proof))),
         amx.map(|proof| (byte_tiles::cost(geometry), Choice::Bytes(proof))),

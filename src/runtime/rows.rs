@@ -308,7 +308,7 @@ impl RowStep {
         let needed = self.producer.most_rows_read(self.chunk);
         let all = self.producer.most_rows_read(self.rows);
         (WINDOW_BYTES / row_bytes.max(1))
-            .clamp(needed, all)
+            .clamp((2 * needed).min(all), all)
             .checked_mul(row_bytes)
             .and_then(|bytes| bytes.div_ceil(8).checked_next_multiple_of(LINE))
             .ok_or(RunError::UNADDRESSABLE)
@@ -360,8 +360,10 @@ impl RowStep {
                 let len = self.row_len(output);
                 part(output, within.start * len..within.end * len)
             });
-            let mut parts: Few<OutputSlice<'_>> = parts.collect();
-            self.run_chunk(isa, reads, windows, chunk.clone(), &mut parts, temporary);
+            // Extended where it lies: a list that is returned is copied with all its room.
+            let mut list: Few<OutputSlice<'_>> = Few::new();
+            list.extend(parts);
+            self.run_chunk(isa, reads, windows, chunk.clone(), &mut list, temporary);
             start = chunk.end;
         }
     }
@@ -461,13 +463,14 @@ impl RowStep {
                         OperandSource::Output(output) => Operand::Output(*output),
                     }
                 });
-                let operands: Few<Operand<'_>> = operands.collect();
+                let mut list: Few<Operand<'_>> = Few::new();
+                list.extend(operands);
                 if self.stays_integers() {
-                    return epilogue.run_integers(&mut accumulators[..count], &operands, outputs);
+                    return epilogue.run_integers(&mut accumulators[..count], &list, outputs);
                 }
                 let values = &mut bytemuck::cast_slice_mut::<u64, f32>(values)[..count];
                 self.produce(isa, reads, source, rows, accumulators, sums, values);
-                epilogue.run(values, &operands, outputs);
+                epilogue.run(values, &list, outputs);
             }
         }
     }
