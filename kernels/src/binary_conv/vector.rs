@@ -18,12 +18,6 @@ pub(super) trait Integers: Copy + Debug + Send + Sync + 'static {
     fn load_i32(self, from: &[i32]) -> Self::Vector;
     /// Writes the first `BYTES / 4` integers.
     fn store_i32(self, vector: Self::Vector, to: &mut [i32]);
-    /// Writes as many integers as there is room for, fewer than a vector has.
-    fn store_i32_part(self, vector: Self::Vector, to: &mut [i32]) {
-        let mut whole = [0; 16];
-        self.store_i32(vector, &mut whole);
-        to.copy_from_slice(&whole[..to.len()]);
-    }
     /// `a + b` by bytes, wrapping.
     fn add_u8(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a + b` by 16 bits, wrapping.
@@ -63,7 +57,6 @@ macro_rules! integers {
         sub: $sub16:ident $sub32:ident, and: $and:ident, splat: $splat32:ident, shift left: $left16:ident,
         shift right: $right16:ident $right32:ident,
         table: |$row:ident| $table_body:expr, lookup: $lookup:ident,
-        $(part: $part:item,)?
     ) => {
         impl Integers for $proof {
             type Vector = $vector;
@@ -97,8 +90,6 @@ macro_rules! integers {
                 // be unaligned.
                 unsafe { $store(to.as_mut_ptr().cast(), vector) }
             }
-
-            $($part)?
 
             #[inline(always)]
             fn add_u8(self, a: $vector, b: $vector) -> $vector {
@@ -190,11 +181,6 @@ macro_rules! integers_512 {
             shift left: _mm512_slli_epi16, shift right: _mm512_srli_epi16 _mm512_srli_epi32,
             table: |row| _mm512_broadcast_i32x4(_mm_loadu_si128(row.as_ptr().cast())),
             lookup: _mm512_shuffle_epi8,
-            part: #[inline(always)] fn store_i32_part(self, vector: __m512i, to: &mut [i32]) {
-                let mask = crate::bit_string::low_mask(to.len()) as u16;
-                // SAFETY: the proof is there; only as many integers are written as there is room for.
-                unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr(), mask, vector) };
-            },
         }
     };
 }
@@ -267,12 +253,14 @@ pub(super) fn emit<S: Integers>(
     if out.len() >= lanes {
         let base = simd.load_i32(base.unwrap_or(out));
         simd.store_i32(simd.sub_i32(base, subtrahend), out);
-        return;
+    } else {
+        let mut whole = [0; 16];
+        match base {
+            Some(base) => whole[..lanes].copy_from_slice(&base[..lanes]),
+            None => whole[..out.len()].copy_from_slice(out),
+        }
+        let base = simd.load_i32(&whole);
+        simd.store_i32(simd.sub_i32(base, subtrahend), &mut whole);
+        out.copy_from_slice(&whole[..out.len()]);
     }
-    let mut whole = [0; 16];
-    let base = base.unwrap_or_else(|| {
-        whole[..out.len()].copy_from_slice(out);
-        &whole
-    });
-    simd.store_i32_part(simd.sub_i32(simd.load_i32(base), subtrahend), out);
 }
