@@ -32,6 +32,7 @@ class Kernel(NamedTuple):
 KERNELS = {
     "bits avx2": Kernel(r"Lut4<.*::Avx2>.*::compiled", r"vpshufb", 128),
     "bits avx512": Kernel(r"Lut4<.*::Avx512>.*::compiled", r"vpshufb", 256),
+    "bits avx2 pairs": Kernel(r"Lut4Pairs<.*::Avx2>.*::compiled", r"vpshufb", 256),
     # Three of these are the products of six channels of 8 pixels and 64 outputs.
     "bits avx512 gfni": Kernel(r"bit_matrix::tile::tile", r"vgf2p8affineqb", 1024),
     "bits avx512vpopcnt": Kernel(r"PopcountLanes<.*::Avx512Vpopcnt>.*::compiled", r"vpopcnt[dq]", 512),

@@ -33,6 +33,23 @@ static ROWS: Rows = {
     Rows(rows)
 };
 
+/// `PAIRS[16 v + i]` has the mismatches of `i` with the high half of `v` in its low half, those with the low half in
+/// its high one.
+static PAIRS: [[u8; 16]; 256] = {
+    let mut rows = [[0; 16]; 256];
+    let mut at = 0;
+    while at < 256 * 16_usize {
+        let (v, i) = (at / 16, at % 16);
+        let (first, second) = ((v >> 4 ^ i).count_ones(), (v & 15 ^ i).count_ones());
+        rows[v][i] = (first | second << 4) as u8;
+        at += 1;
+    }
+    rows
+};
+
+/// Steps whose mismatches fit in half a byte.
+const PAIR_STEPS: usize = 3;
+
 /// What a step adds at most.
 const STEP: usize = 4;
 
@@ -109,6 +126,79 @@ unsafe fn add_segment<S: Integers, const PIXELS: usize, const VECTORS: usize>(
     counts
 }
 
+/// As [`add_segment`], for pairs of pixels: inputs of every second one say where those of both are.
+///
+/// # Safety
+/// As for [`add_segment`].
+#[inline(always)]
+unsafe fn add_segment_of_pairs<S: Integers, const PIXELS: usize, const VECTORS: usize>(
+    simd: S,
+    mut counts: Counts<S, PIXELS, VECTORS>,
+    weights: *const u8,
+    inputs: &[*const u8; PIXELS],
+    steps: usize,
+) -> Counts<S, PIXELS, VECTORS> {
+    let tables = black_box(&PAIRS);
+    let row = VECTORS * S::BYTES;
+    let mut step = 0;
+    while step + PAIR_STEPS <= steps {
+        // SAFETY: the caller promises that many steps.
+        unsafe {
+            let weights = weights.add(step * row);
+            counts = add_pairs::<_, PAIR_STEPS, _, _>(simd, counts, weights, inputs, step, tables);
+        }
+        step += PAIR_STEPS;
+    }
+    while step < steps {
+        // SAFETY: as above.
+        unsafe {
+            let weights = weights.add(step * row);
+            counts = add_pairs::<_, 1, _, _>(simd, counts, weights, inputs, step, tables);
+        }
+        step += 1;
+    }
+    counts
+}
+
+/// Adds the mismatches of `STEPS` steps from `step` on, at most [`PAIR_STEPS`].
+///
+/// # Safety
+/// Each input has units for these steps, and `weights` has as many rows of `VECTORS` vectors.
+#[inline(always)]
+unsafe fn add_pairs<S: Integers, const STEPS: usize, const PIXELS: usize, const VECTORS: usize>(
+    simd: S,
+    mut counts: Counts<S, PIXELS, VECTORS>,
+    weights: *const u8,
+    inputs: &[*const u8; PIXELS],
+    step: usize,
+    tables: &[[u8; 16]; 256],
+) -> Counts<S, PIXELS, VECTORS> {
+    let row = VECTORS * S::BYTES;
+    // SAFETY: the caller promises as many rows.
+    let weights = unsafe { slice::from_raw_parts(weights, STEPS * row) };
+    for pixel in (0..PIXELS).step_by(2) {
+        // The counts of a pixel and its neighbour, in half a byte each.
+        let mut halves = [simd.zero(); VECTORS];
+        for index in 0..STEPS {
+            // SAFETY: the caller promises as many units.
+            let pair = unsafe { *inputs[pixel].add(step + index) };
+            let table = simd.table(&tables[usize::from(pair)]);
+            for vector in 0..VECTORS {
+                let indices = simd.load_u8(&weights[index * row + vector * S::BYTES..]);
+                let found = simd.lookup(table, indices);
+                halves[vector] =
+                    if index == 0 { found } else { simd.add_u8(halves[vector], found) };
+            }
+        }
+        for vector in 0..VECTORS {
+            let [low, high] = simd.halves(halves[vector]);
+            counts[pixel][vector] = simd.add_u8(counts[pixel][vector], low);
+            counts[pixel + 1][vector] = simd.add_u8(counts[pixel + 1][vector], high);
+        }
+    }
+    counts
+}
+
 /// Computes one tile. Inlined into one caller per instruction set.
 #[inline(always)]
 fn tile<S: Integers, const PIXELS: usize, const VECTORS: usize, K>(
@@ -141,7 +231,11 @@ fn tile<S: Integers, const PIXELS: usize, const VECTORS: usize, K>(
                 for input in &mut inputs {
                     *input = input.add(offset);
                 }
-                counts = add_segment(simd, counts, weights, &inputs, steps);
+                counts = if K::GROUP == 2 {
+                    add_segment_of_pairs(simd, counts, weights, &inputs, steps)
+                } else {
+                    add_segment(simd, counts, weights, &inputs, steps)
+                };
                 weights = weights.add(steps * row);
             }
             if segment.widen {
@@ -237,6 +331,90 @@ macro_rules! lut4 {
         }
     };
 }
+
+/// The kernel that takes two pixels at a time, for layers of which all sums fit into one part: pixels at the end of a row
+/// may be computed twice.
+#[derive(Debug)]
+pub(super) struct Lut4Pairs<S>(Lut4<S>);
+
+impl<S> Lut4Pairs<S> {
+    /// Whether there are pairs, and no more than one part.
+    pub(super) fn fits(geometry: &ConvGeometry) -> bool {
+        geometry.output()[1] > 1 && geometry.products() <= u16::MAX as usize
+    }
+
+    pub(super) fn new(simd: S, geometry: &ConvGeometry) -> Self {
+        let kernel = Lut4::new(simd, geometry);
+        debug_assert_eq!(kernel.parts.len(), 1);
+        Self(kernel)
+    }
+}
+
+/// A unit has its four bits in the high half of a byte; those of the neighbour go into the low one.
+fn join(row: &mut [u8], distance: usize) {
+    let count = row.len().saturating_sub(distance);
+    // What lies further on is as it was until its turn comes.
+    let mut at = 0;
+    while at + 8 <= count {
+        let load = |from: usize| -> [u8; 8] {
+            *row[from..].first_chunk().expect("`count` and the distance end with the row")
+        };
+        let next = u64::from_ne_bytes(load(at + distance)) >> 4 & 0x0f0f_0f0f_0f0f_0f0f;
+        let joined = u64::from_ne_bytes(load(at)) | next;
+        row[at..at + 8].copy_from_slice(&joined.to_ne_bytes());
+        at += 8;
+    }
+    for at in at..count {
+        row[at] |= row[at + distance] >> 4;
+    }
+}
+
+macro_rules! lut4_pairs {
+    ($proof:ty, $features:literal, $bytes:literal, $names:expr) => {
+        impl TileKernel for Lut4Pairs<$proof> {
+            type Unit = u8;
+            type Weight = u8;
+            const CHANNELS: usize = $bytes;
+            const VECTORS: usize = 2;
+            const PIXELS: usize = 4;
+            const GROUP: usize = 2;
+            const NAMES: &'static [&'static str] = &$names;
+
+            fn position(channel: usize) -> usize {
+                Lut4::<$proof>::position(channel)
+            }
+
+            fn weights(words: &mut [u64], rows: &mut [u8]) {
+                Lut4::<$proof>::weights(words, rows);
+            }
+
+            fn join(row: &mut [u8], distance: usize) {
+                join(row, distance);
+            }
+
+            fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]) {
+                #[target_feature(enable = $features)]
+                fn compiled<const PIXELS: usize, const VECTORS: usize>(
+                    kernel: &Lut4<$proof>,
+                    block: &Block<'_, Lut4Pairs<$proof>>,
+                    windows: &[Window],
+                    out: &mut [i32],
+                ) {
+                    let windows = windows.first_chunk().expect("chosen by their number");
+                    tile::<_, PIXELS, VECTORS, _>(kernel, block, windows, out);
+                }
+                by_tile_size!(
+                    compiled(&self.0, block, windows, out),
+                    windows.len() => [2, 4],
+                    block.vectors => [1, 2]
+                );
+            }
+        }
+    };
+}
+
+lut4_pairs!(V2, "ssse3,sse4.1,popcnt", 16, ["lut4-v2-pairs-4x1", "lut4-v2-pairs-4x2"]);
+lut4_pairs!(Avx2, "avx2,popcnt", 32, ["lut4-avx2-pairs-4x1", "lut4-avx2-pairs-4x2"]);
 
 lut4!(V2, "ssse3,sse4.1,popcnt", 16, [1, 2, 3, 4, 5, 6], ["lut4-v2-6x1", "lut4-v2-6x2"]);
 lut4!(Avx2, "avx2,popcnt", 32, [1, 2, 3, 4, 5, 6], ["lut4-avx2-6x1", "lut4-avx2-6x2"]);

@@ -52,7 +52,7 @@ fn kernels(
         use crate::features::{Avx2, Avx512, Avx512Gfni, Avx512Vpopcnt, V2};
         use carry_save::CarrySave;
         use depthwise::{Depthwise, Level};
-        use lut4::Lut4;
+        use lut4::{Lut4, Lut4Pairs};
         use popcount_lanes::PopcountLanes;
         macro_rules! add {
             ($kernel:ident, $proof:expr) => {
@@ -77,6 +77,8 @@ fn kernels(
         add!(Lut4, V2::detect());
         add!(Lut4, Avx2::detect());
         add!(Lut4, Avx512::detect());
+        add!(Lut4Pairs, V2::detect().filter(|_| Lut4Pairs::<V2>::fits(geometry)));
+        add!(Lut4Pairs, Avx2::detect().filter(|_| Lut4Pairs::<Avx2>::fits(geometry)));
         add!(CarrySave, Avx512::detect());
         add!(PopcountLanes, Avx512::detect().map(vector::EmulatedVpopcnt));
         add!(PopcountLanes, Avx512Vpopcnt::detect());

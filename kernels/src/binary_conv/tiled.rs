@@ -47,8 +47,10 @@ pub(super) trait TileKernel: Sized + Debug + Send + Sync + 'static {
     const CHANNELS: usize;
     /// Vectors of a full block.
     const VECTORS: usize;
-    /// Pixels of a full tile.
+    /// Pixels of a full tile, a multiple of [`TileKernel::GROUP`].
     const PIXELS: usize;
+    /// Neighbouring pixels of a row that are computed together: 1 or 2.
+    const GROUP: usize = 1;
     /// Names with 1, 2, ... vectors per block.
     const NAMES: &'static [&'static str];
 
@@ -60,7 +62,12 @@ pub(super) trait TileKernel: Sized + Debug + Send + Sync + 'static {
     /// used up.
     fn weights(words: &mut [u64], rows: &mut [Self::Weight]);
 
-    /// Computes the accumulators of 1 to [`TileKernel::PIXELS`] pixels.
+    /// Brings what the pixels of a group want into the units of the first one, in a row of the map where that of the
+    /// next one lies `distance` units behind.
+    fn join(_row: &mut [Self::Unit], _distance: usize) {}
+
+    /// Computes the accumulators of 1 to [`TileKernel::PIXELS`] pixels. Only the first window of a group says where
+    /// to read.
     fn tile(&self, block: &Block<'_, Self>, windows: &[Window], out: &mut [i32]);
 }
 
@@ -167,19 +174,27 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
     }
 
     fn fill_rows(&self, input: &[u64], rows: Range<usize>, layout: &mut [u64]) {
-        self.map.fill_rows::<K::Unit>(input, rows, bytemuck::cast_slice_mut(layout));
+        let layout = bytemuck::cast_slice_mut(layout);
+        self.map.fill_rows::<K::Unit>(input, rows, layout);
+        if K::GROUP > 1 {
+            let distance = self.map.offset(0, self.geometry.stride[1]);
+            for row in layout.chunks_exact_mut(self.map.offset(1, 0)) {
+                K::join(row, distance);
+            }
+        }
     }
 
     fn accumulate(&self, layout: MapRows<'_, u64>, rows: Range<usize>, out: &mut [i32]) {
         let width = self.geometry.output()[1];
-        let pixels = rows.len() * width;
-        if pixels == 0 {
+        if rows.is_empty() || width == 0 {
             return;
         }
+        let row_groups = width.div_ceil(K::GROUP);
+        let pixel_groups = rows.len() * row_groups;
         let group_out = self.geometry.out_channels / self.geometry.groups;
         let padded = self.vectors * K::CHANNELS;
         let map: &[K::Unit] = bytemuck::cast_slice(layout.values);
-        let tiles = pixels.div_ceil(K::PIXELS);
+        let tiles = pixel_groups.div_ceil(K::PIXELS / K::GROUP);
         for group in 0..self.geometry.groups {
             let map = &map[self.map.group(group)..];
             for (first, vectors) in self.blocks() {
@@ -196,21 +211,25 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
                 let mut windows = [Window::default(); 8];
                 for tile in 0..tiles {
                     // Tiles of sizes as equal as can be: 7 pixels are better 4 + 3 than 6 + 1.
-                    let range = tile * pixels / tiles..(tile + 1) * pixels / tiles;
-                    let windows = &mut windows[..range.len()];
-                    for (pixel, window) in range.zip(windows.iter_mut()) {
-                        *window = Window {
-                            map: self.map.offset(
-                                y * self.geometry.stride[0] - layout.first,
-                                x * self.geometry.stride[1],
-                            ),
-                            base: self.bases.at(y, x) + group * padded + first_channel,
-                            out: pixel * self.geometry.out_channels
-                                + group * group_out
-                                + first_channel,
-                        };
-                        x += 1;
-                        if x == width {
+                    let range = tile * pixel_groups / tiles..(tile + 1) * pixel_groups / tiles;
+                    let windows = &mut windows[..range.len() * K::GROUP];
+                    for group_windows in windows.chunks_exact_mut(K::GROUP) {
+                        // The last group of a row may do a pixel of the one before once more.
+                        let first = x.min(width.saturating_sub(K::GROUP));
+                        for (window, x) in group_windows.iter_mut().zip(first..) {
+                            *window = Window {
+                                map: self.map.offset(
+                                    y * self.geometry.stride[0] - layout.first,
+                                    x * self.geometry.stride[1],
+                                ),
+                                base: self.bases.at(y, x) + group * padded + first_channel,
+                                out: ((y - rows.start) * width + x) * self.geometry.out_channels
+                                    + group * group_out
+                                    + first_channel,
+                            };
+                        }
+                        x += K::GROUP;
+                        if x >= width {
                             (y, x) = (y + 1, 0);
                         }
                     }

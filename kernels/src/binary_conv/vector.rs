@@ -28,6 +28,8 @@ pub(super) trait Integers: Copy + Debug + Send + Sync + 'static {
     fn sub_i32(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// The second, fourth, ... byte as 16 bits each.
     fn high_u8(self, a: Self::Vector) -> Self::Vector;
+    /// The low and the high half of each byte.
+    fn halves(self, a: Self::Vector) -> [Self::Vector; 2];
     /// From 16-bit sums the first, second, third and fourth one of each 32-bit lane of bytes, as 32 bits. `pairs` are
     /// sums of bytes that were taken by twos as 16 bits, which may have wrapped, `seconds` those of the second
     /// bytes alone.
@@ -119,6 +121,15 @@ macro_rules! integers {
             fn high_u8(self, a: $vector) -> $vector {
                 // SAFETY: `self` proves the features.
                 unsafe { $right16::<8>(a) }
+            }
+
+            #[inline(always)]
+            fn halves(self, a: $vector) -> [$vector; 2] {
+                // SAFETY: `self` proves the features.
+                unsafe {
+                    let low = $splat32(0x0f0f_0f0f);
+                    [$and(a, low), $and($right16::<4>(a), low)]
+                }
             }
 
             #[inline(always)]
