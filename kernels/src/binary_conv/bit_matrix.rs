@@ -106,11 +106,11 @@ impl BitMatrix {
         let taps = geometry.kernel[0] * geometry.kernel[1];
         let steps = (geometry.in_channels / geometry.groups).div_ceil(slots::CHANNELS);
         let blocks = (geometry.out_channels / geometry.groups).div_ceil(CHANNELS);
-        let octets = height * width.div_ceil(8);
-        let input_octets = input_height * input_width.div_ceil(8);
-        let sum = octets * blocks * (taps * (steps * 540 + 250) + 18_200);
-        let fill = input_octets * steps * 800;
-        (sum + fill) / (height * width).max(1)
+        // By rows of the output, so that the numbers stay small.
+        let row = width.div_ceil(8) * (taps * (steps * 540 + 250) + 18_200);
+        let input_row = input_width.div_ceil(8) * steps * 800;
+        let fill = input_row.saturating_mul(input_height) / height.max(1);
+        row.saturating_mul(blocks).saturating_add(fill) / width.max(1)
     }
 
     /// Packs validated weights of a layer that [fits](Self::fits).
@@ -285,6 +285,25 @@ impl PackedKernel for BitMatrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pixels_that_no_tap_reads_take_no_memory() {
+        let Some(proof) = Avx512Gfni::detect() else { return };
+        let geometry = ConvGeometry {
+            in_channels: 64,
+            out_channels: 64,
+            input: [1, 60_001],
+            kernel: [1, 3],
+            stride: [1, 30_000],
+            dilation: [1, 10_000],
+            pads: [0; 4],
+            groups: 1,
+        };
+        // Two windows, taps at 0, 10,000 and 20,000: eight bytes for each, in two planes for each of eleven steps.
+        let planes = InputPlanes::new(proof, &geometry, false);
+        assert_eq!(planes.row(), 3 * 8 * 2 * 11);
+        assert_eq!(planes.offset(0, 2, 10), 10 * 2 * 24 + 16);
+    }
 
     #[test]
     fn costs_follow_what_was_measured() {

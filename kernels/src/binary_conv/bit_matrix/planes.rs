@@ -6,7 +6,7 @@
 use super::slots;
 use super::states::{AT_ONCE, PixelBits, States, Strings, lookup, scatter};
 use crate::{ConvGeometry, features::Avx512Gfni, words_per_pixel};
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 /// Sizes of the layout.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct InputPlanes {
     channels: usize,
     /// Steps of a pixel.
     steps: usize,
+    /// Distances, less than a stride, from the first pixel of a window to those that taps read.
+    phases: Vec<usize>,
     /// Bytes of a phase of a plane.
     phase: usize,
     /// Bytes of a row with all groups, up to whole words.
@@ -34,13 +36,18 @@ impl InputPlanes {
         let reach = (geometry.kernel[1] - 1) * geometry.dilation[1] / stride;
         let read = geometry.output()[1].next_multiple_of(8) + reach;
         let phase = read.next_multiple_of(8);
+        let columns = 0..geometry.kernel[1];
+        let phases: BTreeSet<usize> =
+            columns.map(|column| column * geometry.dilation[1] % stride).collect();
+        let phases: Vec<usize> = phases.into_iter().collect();
         Self {
             _proof: proof,
             geometry: geometry.clone(),
             channels,
             steps,
             phase,
-            row: geometry.groups * steps * slots::INPUTS * stride * phase,
+            row: geometry.groups * steps * slots::INPUTS * phases.len() * phase,
+            phases,
             pad,
         }
     }
@@ -57,7 +64,7 @@ impl InputPlanes {
 
     /// Bytes of a plane in a row.
     pub(super) fn plane(&self) -> usize {
-        self.geometry.stride[1] * self.phase
+        self.phases.len() * self.phase
     }
 
     /// Bytes from the start of a row to its part of a group.
@@ -73,10 +80,11 @@ impl InputPlanes {
             + self.pixel(column * dilation[1])
     }
 
-    /// Position of a pixel of the padded map in a plane.
-    fn pixel(&self, x: usize) -> usize {
+    /// Position in a plane of the pixel `distance` to the right of the first one of a window.
+    fn pixel(&self, distance: usize) -> usize {
         let stride = self.geometry.stride[1];
-        x % stride * self.phase + x / stride
+        let phase = self.phases.binary_search(&(distance % stride)).expect("a tap reads it");
+        phase * self.phase + distance / stride
     }
 
     /// Writes some rows of the padded map.
@@ -108,11 +116,11 @@ impl InputPlanes {
                     bits: self.channels,
                 };
                 let part = &mut row[self.group(group)..];
-                for phase in 0..stride {
+                for (index, phase) in self.phases.iter().enumerate() {
                     for first in (0..self.phase).step_by(8) {
                         let x = (first * stride + phase) as isize - left as isize;
                         let strings = Strings::of_pixels(pixels, x, stride, self.pad);
-                        self.fill_octet(strings, &mut part[phase * self.phase + first..]);
+                        self.fill_octet(strings, &mut part[index * self.phase + first..]);
                     }
                 }
             }
@@ -131,12 +139,7 @@ impl InputPlanes {
             for (plane, table) in slots::INPUT_SLOTS.iter().enumerate() {
                 let out = &mut out[first * step + plane * self.plane()..];
                 let bytes = lookup(table, states);
-                // Of eight the compiler knows where each one is.
-                if count == AT_ONCE {
-                    scatter(bytes, AT_ONCE, out, step);
-                } else {
-                    scatter(bytes, count, out, step);
-                }
+                scatter(bytes, count, out, step);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::slots;
 use crate::bit_string::low_mask;
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, hint::black_box};
 
 /// Steps whose states are made at a time.
 pub(super) const AT_ONCE: usize = 8;
@@ -234,22 +234,14 @@ pub(super) fn scatter(vector: __m512i, count: usize, out: &mut [u8], distance: u
         (1..=8).contains(&count) && (count - 1) * distance + 8 <= out.len(),
         "room for all lanes"
     );
-    let quarters = [
-        _mm512_castsi512_si128(vector),
-        _mm512_extracti32x4_epi32::<1>(vector),
-        _mm512_extracti32x4_epi32::<2>(vector),
-        _mm512_extracti32x4_epi32::<3>(vector),
-    ];
-    for lane in 0..count {
-        let quarter = quarters[lane / 2];
+    let mut lanes = [0_u64; 8];
+    // SAFETY: there are 64 bytes; the store may be unaligned.
+    unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), vector) };
+    // By way of memory: a compiler that sees through it takes the vector apart with shuffles, which have one port.
+    let lanes = black_box(&lanes);
+    let to = out.as_mut_ptr();
+    for (lane, value) in lanes.iter().enumerate().take(count) {
         // SAFETY: the last lane ends inside of `out`.
-        unsafe {
-            let to = out.as_mut_ptr().add(lane * distance);
-            if lane % 2 == 0 {
-                _mm_storel_epi64(to.cast(), quarter);
-            } else {
-                _mm_storeh_pd(to.cast(), _mm_castsi128_pd(quarter));
-            }
-        }
+        unsafe { to.add(lane * distance).cast::<u64>().write_unaligned(*value) };
     }
 }
