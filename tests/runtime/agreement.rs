@@ -49,6 +49,12 @@ fn expected(program: &Program, isa: Isa, inputs: &[Vec<f32>], images: usize) -> 
     all
 }
 
+#[test]
+fn generated_programs_have_no_sums_that_may_be_too_large() {
+    // Once a layer of 48,384 products with integers of 16 bits.
+    generate::program(11_469_427_231_962_484_337, 7).validate().unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 

@@ -221,6 +221,8 @@ impl Generator {
         let geometry = self.geometry(input);
         let size = conv_output(&geometry, self.size_of(input));
         let channels = geometry.out_channels;
+        // Integers of 16 bits are only for sums that surely fit.
+        let narrow = weights(&geometry) / channels <= i16::MAX as usize;
         let weights = self.random.booleans(weights(&geometry));
         let mut conv = BinaryConv {
             input,
@@ -250,7 +252,7 @@ impl Generator {
                 });
                 BinaryOutput::Float(self.epilogue(size))
             }
-            2 => BinaryOutput::Integers { output: self.new_map(BufferKind::I16, size) },
+            2 if narrow => BinaryOutput::Integers { output: self.new_map(BufferKind::I16, size) },
             _ => BinaryOutput::Float(self.epilogue(size)),
         };
         self.builder.step(StepKind::BinaryConv { conv, output });
