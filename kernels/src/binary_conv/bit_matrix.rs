@@ -285,19 +285,15 @@ impl PackedKernel for BitMatrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binary_conv::tests::plain;
 
     #[test]
     fn pixels_that_no_tap_reads_take_no_memory() {
         let Some(proof) = Avx512Gfni::detect() else { return };
         let geometry = ConvGeometry {
-            in_channels: 64,
-            out_channels: 64,
-            input: [1, 60_001],
-            kernel: [1, 3],
             stride: [1, 30_000],
             dilation: [1, 10_000],
-            pads: [0; 4],
-            groups: 1,
+            ..plain(64, 64, [1, 60_001], [1, 3], 0)
         };
         // Two windows, taps at 0, 10,000 and 20,000: eight bytes for each, in two planes for each of eleven steps.
         let planes = InputPlanes::new(proof, &geometry, false);
@@ -310,16 +306,7 @@ mod tests {
         // Products a cycle, with the input brought into planes: 340 to 470 where all places of an octet and a block
         // are used, half of it on maps of 4 pixels, and little for a single one.
         let rate = |side: usize, channels: usize, kernel: usize| {
-            let geometry = ConvGeometry {
-                in_channels: channels,
-                out_channels: channels,
-                input: [side; 2],
-                kernel: [kernel; 2],
-                stride: [1; 2],
-                dilation: [1; 2],
-                pads: [kernel / 2; 4],
-                groups: 1,
-            };
+            let geometry = plain(channels, channels, [side; 2], [kernel; 2], kernel / 2);
             100 * channels * geometry.products() / BitMatrix::cost(&geometry)
         };
         for (side, channels, low, high) in

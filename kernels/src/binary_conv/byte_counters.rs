@@ -19,7 +19,7 @@ pub(super) const fn steps_in_u8(step: usize) -> usize {
 }
 
 /// Steps after which 16 bits may be full, where each adds up to `step`.
-const fn steps_in_u16(step: usize) -> usize {
+pub(super) const fn steps_in_u16(step: usize) -> usize {
     u16::MAX as usize / step
 }
 

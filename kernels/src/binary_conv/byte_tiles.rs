@@ -313,18 +313,10 @@ impl<U: TileUnit> PackedKernel for ByteTiles<U> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binary_conv::tests::plain;
 
     fn square(side: usize, channels: usize, kernel: usize) -> ConvGeometry {
-        ConvGeometry {
-            in_channels: channels,
-            out_channels: channels,
-            input: [side; 2],
-            kernel: [kernel; 2],
-            stride: [1; 2],
-            dilation: [1; 2],
-            pads: [kernel / 2; 4],
-            groups: 1,
-        }
+        plain(channels, channels, [side; 2], [kernel; 2], kernel / 2)
     }
 
     #[test]

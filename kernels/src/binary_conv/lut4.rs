@@ -6,8 +6,8 @@
 //! to 63 steps, then go to 16 bits.
 
 use super::{
-    byte_counters::{Segment, schedule, steps_in_u8},
-    padded_map::{PaddedMap, Run, runs},
+    byte_counters::{Segment, schedule, steps_in_u8, steps_in_u16},
+    padded_map::{PaddedMap, Run, Unit, runs},
     tiled::{Block, TileKernel, Window},
     transpose,
     vector::{Integers, emit},
@@ -33,7 +33,7 @@ static ROWS: Rows = {
     Rows(rows)
 };
 
-/// `PAIRS[16 v + i]` has the mismatches of `i` with the high half of `v` in its low half, those with the low half in
+/// `PAIRS[v][i]` has the mismatches of `i` with the high half of `v` in its low half, those with the low half in
 /// its high one.
 static PAIRS: [[u8; 16]; 256] = {
     let mut rows = [[0; 16]; 256];
@@ -338,9 +338,12 @@ macro_rules! lut4 {
 pub(super) struct Lut4Pairs<S>(Lut4<S>);
 
 impl<S> Lut4Pairs<S> {
-    /// Whether there are pairs, and no more than one part.
+    /// Whether there are pairs, and no more than one part. A step counts as four products, however few channels are left
+    /// for it.
     pub(super) fn fits(geometry: &ConvGeometry) -> bool {
-        geometry.output()[1] > 1 && geometry.products() <= u16::MAX as usize
+        let channels = geometry.in_channels / geometry.groups;
+        let steps = geometry.kernel[0] * geometry.kernel[1] * channels.div_ceil(<u8 as Unit>::BITS);
+        geometry.output()[1] > 1 && steps <= steps_in_u16(STEP)
     }
 
     pub(super) fn new(simd: S, geometry: &ConvGeometry) -> Self {

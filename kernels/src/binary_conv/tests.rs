@@ -280,7 +280,8 @@ proptest! {
     }
 }
 
-fn plain(
+/// A layer without groups, strides or dilation.
+pub(super) fn plain(
     channels: usize,
     outputs: usize,
     input: [usize; 2],
@@ -304,6 +305,8 @@ fn long_sums_do_not_overflow() {
     // 32,760 products: nearly what signed 16-bit counters hold; 76,800 and 140,000: more than unsigned ones hold.
     for (geometry, pad) in [
         (plain(3640, 70, [3, 3], [3, 3], 0), PadValue::Zero),
+        // Many taps of one channel, each of them a step with room for four, in a row of odd width.
+        (plain(1, 5, [150, 152], [150, 150], 0), PadValue::Zero),
         (plain(3072, 20, [5, 5], [5, 5], 0), PadValue::Zero),
         (plain(3072, 4, [3, 3], [5, 5], 2), PadValue::Zero),
         (plain(140_000, 3, [1, 1], [1, 1], 0), PadValue::Plus),
