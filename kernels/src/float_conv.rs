@@ -6,7 +6,7 @@
 //! nowhere). Every path gives these bits but for [`Isa::V2`]: before FMA a fused multiply-add costs some
 //! twenty operations, so there the product is rounded to f32 before it is added, in the same order. With
 //! `n` products a sum is then within `(n + 1) eps / 2` of `sum of abs(w x)` from the exact one, where
-//! the other paths are within `n eps / 2`.
+//! the other paths are within `n eps / 2`. A bias is added at the end, with a rounding of its own.
 
 mod panels;
 mod reference;
@@ -69,6 +69,8 @@ pub struct FloatConv {
     /// Width of the input with its padding.
     padded_width: usize,
     kernel: Kernel,
+    /// One for each output channel, in the order of the kernel.
+    bias: Option<Aligned<f32>>,
 }
 
 /// How the sums are computed, and the weights in the order this needs.
@@ -110,7 +112,31 @@ impl FloatConv {
             padded_width: geometry.padded_input()[1],
             geometry,
             kernel,
+            bias: None,
         })
+    }
+
+    /// The same with a bias for each output channel, which is added to the sums while they are in
+    /// registers.
+    ///
+    /// # Errors
+    /// One line about a bias that has not one float for each output channel.
+    pub fn with_bias(mut self, bias: &[f32]) -> Result<Self, GeometryError> {
+        let (found, expected) = (bias.len(), self.geometry.out_channels);
+        if found != expected {
+            return Err(GeometryError(format!(
+                "convolution bias is {found} floats, expected {expected}"
+            )));
+        }
+        self.bias = Some(match &self.kernel {
+            Kernel::Reference(_) => {
+                let mut plain = Aligned::zeroed(found);
+                plain.as_mut_slice().copy_from_slice(bias);
+                plain
+            }
+            Kernel::Panels(panels) => panels.pack_bias(bias),
+        });
+        Ok(self)
     }
 
     /// The shape of the layer.
@@ -193,7 +219,7 @@ impl FloatConv {
         }
     }
 
-    /// Computes the sums of some output rows.
+    /// Computes the sums of some output rows, with their [bias](Self::with_bias).
     ///
     /// `source` are rows that [`fill_rows`](Self::fill_rows) filled, or those of the input where it is
     /// [read in place](Self::reads_in_place): at least the ones that are
@@ -211,17 +237,25 @@ impl FloatConv {
             rows.len() * self.output[1] * self.geometry.out_channels,
             "output rows"
         );
+        let bias = self.bias.as_ref().map(Aligned::as_slice);
         match &self.kernel {
-            Kernel::Reference(weights) => reference::accumulate(
-                &self.geometry,
-                self.padded_width,
-                weights.as_slice(),
-                source,
-                rows,
-                out,
-                |weight, value, sum| weight.mul_add(value, sum),
-            ),
-            Kernel::Panels(panels) => panels.accumulate(source, rows, out),
+            Kernel::Reference(weights) => {
+                reference::accumulate(
+                    &self.geometry,
+                    self.padded_width,
+                    weights.as_slice(),
+                    source,
+                    rows,
+                    out,
+                    |weight, value, sum| weight.mul_add(value, sum),
+                );
+                if let Some(bias) = bias {
+                    for pixel in out.chunks_exact_mut(bias.len()) {
+                        pixel.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                    }
+                }
+            }
+            Kernel::Panels(panels) => panels.accumulate(source, bias, rows, out),
         }
     }
 }

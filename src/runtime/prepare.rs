@@ -246,7 +246,7 @@ impl Preparation<'_> {
                 return Err(self.refuse("integer thresholds do not apply to an affine form"));
             }
             BinaryOutput::Float(epilogue) => {
-                self.consumer(epilogue, geometry.out_channels, geometry.output())?
+                self.consumer(&epilogue.ops, geometry.out_channels, geometry.output())?
             }
             BinaryOutput::Integers { .. } if affine.is_none() => Consumer::Store,
             BinaryOutput::Integers { .. } => {
@@ -342,11 +342,21 @@ impl Preparation<'_> {
         info.kernel = kernel.kernel_name();
         info.macs = geometry.macs();
         info.weight_bytes = kernel.packed_bytes();
+        let (kernel, ops) = match epilogue.ops.split_first() {
+            Some((EpilogueOp::Channel(program::ChannelOp::Add(bias)), rest)) => {
+                let mut bias = self.f32(*bias)?.into_owned();
+                if let [single] = bias[..] {
+                    bias.resize(geometry.out_channels, single);
+                }
+                (kernel.with_bias(&bias).map_err(|e| self.refuse(e))?, rest)
+            }
+            _ => (kernel, &epilogue.ops[..]),
+        };
         self.window_step(
             Producer::FloatConv(kernel),
             geometry.output(),
             geometry.out_channels,
-            epilogue,
+            ops,
             info,
         )
     }
@@ -358,7 +368,7 @@ impl Preparation<'_> {
         epilogue: &program::Epilogue,
         info: &mut StepInfo,
     ) -> Result<Work, RunError> {
-        self.window_step(producer, geometry.output(), geometry.channels, epilogue, info)
+        self.window_step(producer, geometry.output(), geometry.channels, &epilogue.ops, info)
     }
 
     fn window_step(
@@ -366,11 +376,11 @@ impl Preparation<'_> {
         producer: Producer,
         [rows, pixels]: [usize; 2],
         channels: usize,
-        epilogue: &program::Epilogue,
+        ops: &[EpilogueOp],
         info: &mut StepInfo,
     ) -> Result<Work, RunError> {
         info.output = [rows, pixels, channels];
-        let consumer = self.consumer(epilogue, channels, [rows, pixels])?;
+        let consumer = self.consumer(ops, channels, [rows, pixels])?;
         Ok(Work::Rows(Box::new(RowStep::new(producer, consumer, info.output)?)))
     }
 
@@ -384,24 +394,23 @@ impl Preparation<'_> {
         info: &mut StepInfo,
     ) -> Result<Work, RunError> {
         info.output = [height, width, channels];
-        let consumer = self.consumer(epilogue, channels, [height, width])?;
+        let consumer = self.consumer(&epilogue.ops, channels, [height, width])?;
         let rows = height.checked_mul(width).ok_or(RunError::UNADDRESSABLE)?;
         Ok(Work::Rows(Box::new(RowStep::new(producer, consumer, [rows, 1, channels])?)))
     }
 
     fn consumer(
         &self,
-        epilogue: &program::Epilogue,
+        ops: &[EpilogueOp],
         channels: usize,
         [height, width]: [usize; 2],
     ) -> Result<Consumer, RunError> {
-        if let [EpilogueOp::Store { .. }] = epilogue.ops[..] {
+        if let [EpilogueOp::Store { .. }] = ops {
             return Ok(Consumer::Store);
         }
         let mut operands = Vec::new();
         let mut outputs = 0;
-        let ops = epilogue
-            .ops
+        let ops = ops
             .iter()
             .map(|op| {
                 let mut next_output = || {

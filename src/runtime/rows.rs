@@ -26,6 +26,11 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// whole number of tiles.
 const LEAST_PIXELS: usize = 18;
 
+/// Packed weights of more bytes do not stay in the second-level cache from one chunk to the next, and are read once
+/// for as many pixels as these bytes of accumulators are.
+const MANY_WEIGHTS: usize = 512 << 10;
+const CHUNK_BYTES_FOR_MANY_WEIGHTS: usize = 128 << 10;
+
 /// Bytes of input rows that are kept, if no more are needed. The larger, the more rarely the rows that
 /// two chunks share are moved.
 const WINDOW_BYTES: usize = 24 << 10;
@@ -167,6 +172,12 @@ impl RowStep {
         [rows, pixels, channels]: [usize; 3],
     ) -> Result<Self, RunError> {
         let row = pixels.checked_mul(channels).ok_or(RunError::UNADDRESSABLE)?;
+        let chunk_bytes = match &producer {
+            Producer::BinaryConv { conv, .. } if conv.packed_bytes() > MANY_WEIGHTS => {
+                CHUNK_BYTES_FOR_MANY_WEIGHTS
+            }
+            _ => CHUNK_BYTES,
+        };
         let chunk = match producer {
             Producer::MaxPoolBits(_) => rows,
             // Each input adds its bits to those of the pixels, which stay in the cache meanwhile.
@@ -174,7 +185,7 @@ impl RowStep {
                 let words = pixels.saturating_mul(words_per_pixel(channels));
                 (CHUNK_BYTES / 8 / words.max(1)).clamp(1, rows.max(1))
             }
-            _ => (CHUNK_BYTES / 4 / row.max(1))
+            _ => (chunk_bytes / 4 / row.max(1))
                 .max(LEAST_PIXELS.div_ceil(pixels.max(1)))
                 .clamp(1, rows.max(1)),
         };

@@ -9,7 +9,7 @@ use crate::{
     bit_string::low_mask,
     simd::{Lanes, vectorised},
 };
-use std::ptr;
+use std::{marker::PhantomData, ptr};
 
 // The places of a sequence, in order.
 const RELU: u16 = 1 << 0;
@@ -143,23 +143,33 @@ pub(super) enum Shortcut<'a> {
     Stored,
 }
 
-/// A sequence bound to its slices, with all lengths checked.
+/// A sequence bound to its slices, with all lengths checked. All that the loop needs is in here and not behind a
+/// pointer, from where it would be read again after each store.
 #[derive(Clone, Copy)]
 pub(super) struct Streams<'a> {
-    map: Map<'a>,
-    sequence: &'a Sequence,
     places: u16,
     /// Number of values.
     len: usize,
+    channels: usize,
+    /// Values after which the constants start again.
+    period: usize,
+    // Constants, each for a period in whole chunks; any where their place is not taken.
+    scale: *const f32,
+    bias: *const f32,
+    slope: *const f32,
+    shift: *const f32,
+    second_slope: *const f32,
+    second_shift: *const f32,
+    thresholds: *const f32,
     values: *mut f32,
     shortcut: *const f32,
     store: *mut f32,
     bits: *mut u64,
-    thresholds: Constant,
     /// One word for each chunk of a period, or null.
     flip: *const u64,
     /// Pixels whose bits are in one chunk; 1 where a pixel has chunks of its own.
     pixels: usize,
+    lives: PhantomData<&'a mut [f32]>,
 }
 
 impl<'a> Streams<'a> {
@@ -193,18 +203,26 @@ impl<'a> Streams<'a> {
         assert_eq!(bits.as_ref().map(|bits| bits.len()), expected(BITS, words), "output bits");
         let flip = sequence.bits.as_ref().map_or(&[][..], |bits| &bits.flip);
         assert!(flip.is_empty() || flip.len() == map.period.div_ceil(CHUNK));
+        let constant = |start: Constant| map.constants[start..].as_ptr();
         Self {
-            map,
-            sequence,
             places: sequence.places | more,
             len,
+            channels: map.channels,
+            period: map.period,
+            scale: constant(sequence.scale),
+            bias: constant(sequence.bias),
+            slope: constant(sequence.slope),
+            shift: constant(sequence.shift),
+            second_slope: constant(sequence.second_slope),
+            second_shift: constant(sequence.second_shift),
+            thresholds: constant(sequence.bits.as_ref().map_or(0, |bits| bits.thresholds)),
             values: values.as_mut_ptr(),
             shortcut,
             store,
             bits: bits.map_or(ptr::null_mut(), <[_]>::as_mut_ptr),
-            thresholds: sequence.bits.as_ref().map_or(0, |bits| bits.thresholds),
             flip: if flip.is_empty() { ptr::null() } else { flip.as_ptr() },
             pixels: if map.period == map.channels { 1 } else { (CHUNK / map.channels).max(1) },
+            lives: PhantomData,
         }
     }
 }
@@ -253,7 +271,9 @@ unsafe fn choose<V: Lanes, const VECTORS: usize>(streams: &Streams<'_>) {
 /// of the streams or [`ANY`].
 #[inline(always)]
 unsafe fn all<V: Lanes, const VECTORS: usize, const PLACES: u16>(streams: &Streams<'_>) {
-    let period = streams.map.period;
+    // A copy whose address nobody has: it stays in registers.
+    let streams = *streams;
+    let period = streams.period;
     // The bits of a chunk are one word, or one word for each of its pixels.
     let mut word = 0;
     let mut start = 0;
@@ -264,13 +284,13 @@ unsafe fn all<V: Lanes, const VECTORS: usize, const PLACES: u16>(streams: &Strea
         unsafe {
             while offset + CHUNK <= len {
                 let at = start + offset;
-                chunk::<V, VECTORS, PLACES, true>(streams, offset, at, word, CHUNK);
+                chunk::<V, VECTORS, PLACES, true>(&streams, offset, at, word, CHUNK);
                 offset += CHUNK;
                 word += streams.pixels;
             }
             if offset < len {
                 let at = start + offset;
-                chunk::<V, VECTORS, PLACES, false>(streams, offset, at, word, len - offset);
+                chunk::<V, VECTORS, PLACES, false>(&streams, offset, at, word, len - offset);
                 word += streams.pixels;
             }
         }
@@ -291,13 +311,11 @@ unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: b
     word: usize,
     count: usize,
 ) {
-    let sequence = streams.sequence;
     let places = if PLACES == ANY { streams.places } else { PLACES };
     // SAFETY: `Streams::new` has checked that all slices are as long as the values, in which the
     // caller promises that the chunk lies; constants are as long as the period, in whole chunks.
     unsafe {
         let zero = V::splat(0.0);
-        let constants = streams.map.constants.as_ptr().add(offset);
         let mut x: [V; VECTORS] = load::<V, VECTORS, FULL>(streams.values.add(at), count);
         if places & INTEGERS != 0 {
             for x in &mut x {
@@ -310,32 +328,32 @@ unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: b
             }
         }
         if places & SCALE != 0 {
-            let p: [V; VECTORS] = load::<V, VECTORS, true>(constants.add(sequence.scale), CHUNK);
+            let p: [V; VECTORS] = load::<V, VECTORS, true>(streams.scale.add(offset), CHUNK);
             for (x, p) in x.iter_mut().zip(p) {
                 *x = x.mul(p);
             }
         }
         if places & BIAS != 0 {
-            let p = load::<V, VECTORS, true>(constants.add(sequence.bias), CHUNK);
+            let p = load::<V, VECTORS, true>(streams.bias.add(offset), CHUNK);
             x = sum(x, p);
         }
         if places & SLOPE != 0 {
-            let p = load::<V, VECTORS, true>(constants.add(sequence.slope), CHUNK);
+            let p = load::<V, VECTORS, true>(streams.slope.add(offset), CHUNK);
             x = slope(x, p);
         }
         if places & SHORTCUT != 0 {
             x = sum(x, load::<V, VECTORS, FULL>(streams.shortcut.add(at), count));
         }
         if places & SHIFT != 0 {
-            let p = load::<V, VECTORS, true>(constants.add(sequence.shift), CHUNK);
+            let p = load::<V, VECTORS, true>(streams.shift.add(offset), CHUNK);
             x = sum(x, p);
         }
         if places & SECOND_SLOPE != 0 {
-            let p = load::<V, VECTORS, true>(constants.add(sequence.second_slope), CHUNK);
+            let p = load::<V, VECTORS, true>(streams.second_slope.add(offset), CHUNK);
             x = slope(x, p);
         }
         if places & SECOND_SHIFT != 0 {
-            let p = load::<V, VECTORS, true>(constants.add(sequence.second_shift), CHUNK);
+            let p = load::<V, VECTORS, true>(streams.second_shift.add(offset), CHUNK);
             x = sum(x, p);
         }
         if places & STORE != 0 {
@@ -343,7 +361,7 @@ unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: b
         }
         if places & BITS != 0 {
             let thresholds: [V; VECTORS] =
-                load::<V, VECTORS, true>(constants.add(streams.thresholds), CHUNK);
+                load::<V, VECTORS, true>(streams.thresholds.add(offset), CHUNK);
             let mut bits = 0;
             for (vector, (x, threshold)) in x.iter().zip(thresholds).enumerate() {
                 bits |= x.ge_bits(threshold) << (vector * V::LANES);
@@ -354,7 +372,7 @@ unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: b
             if streams.pixels == 1 {
                 *streams.bits.add(word) = if FULL { bits } else { bits & low_mask(count) };
             } else {
-                store_pixels(streams, bits, word, count);
+                store_pixels(streams.bits.add(word), streams.channels, bits, count);
             }
         }
         if places & WRITE_BACK != 0 {
@@ -366,17 +384,12 @@ unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: b
 /// Writes the bits of the pixels of a chunk, a word each.
 ///
 /// # Safety
-/// The pixels of `count` values have words from `word` on.
+/// The pixels of `count` values have words from `to` on.
 #[inline(never)]
-unsafe fn store_pixels(streams: &Streams<'_>, bits: u64, word: usize, count: usize) {
-    let channels = streams.map.channels;
-    let mut start = 0;
-    let mut word = word;
-    while start < count {
+unsafe fn store_pixels(to: *mut u64, channels: usize, bits: u64, count: usize) {
+    for (word, start) in (0..count).step_by(channels).enumerate() {
         // SAFETY: the promise of the caller.
-        unsafe { *streams.bits.add(word) = bits >> start & low_mask(channels) };
-        start += channels;
-        word += 1;
+        unsafe { *to.add(word) = bits >> start & low_mask(channels) };
     }
 }
 

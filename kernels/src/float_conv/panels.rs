@@ -2,7 +2,7 @@
 
 use super::tiles::{Tile, TileFunction, Tiles, Walk};
 use crate::{ConvGeometry, MapRows, aligned::Aligned};
-use std::ops::Range;
+use std::{ops::Range, ptr};
 
 /// A convolution whose output channels lie along vectors.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ struct Panel {
     last_lanes: usize,
     /// Position of its weights `[products][vectors][lanes]`.
     weights: usize,
+    /// Position of its biases `[vectors][lanes]`, where there are any.
+    bias: usize,
 }
 
 /// Neighbouring pixels of an output row that are computed together.
@@ -106,6 +108,7 @@ impl Panels {
                     vectors: part.len(),
                     last_lanes: (end - first) - (part.len() - 1) * tiles.lanes,
                     weights: packed,
+                    bias: packed / products,
                 });
                 packed += part.len() * tiles.lanes * products;
             }
@@ -160,8 +163,28 @@ impl Panels {
         self.weights.as_slice()
     }
 
-    /// See [`FloatConv::accumulate`](super::FloatConv::accumulate), which has checked the lengths.
-    pub(super) fn accumulate(&self, source: MapRows<'_, f32>, rows: Range<usize>, out: &mut [f32]) {
+    /// One bias for each output channel, in the order of the weights.
+    pub(super) fn pack_bias(&self, bias: &[f32]) -> Aligned<f32> {
+        let lanes = self.tiles.lanes;
+        let mut packed =
+            Aligned::zeroed(self.panels.iter().map(|panel| panel.vectors * lanes).sum());
+        for panel in &self.panels {
+            let used = (panel.vectors - 1) * lanes + panel.last_lanes;
+            packed.as_mut_slice()[panel.bias..][..used]
+                .copy_from_slice(&bias[panel.channel..][..used]);
+        }
+        packed
+    }
+
+    /// See [`FloatConv::accumulate`](super::FloatConv::accumulate), which has checked the lengths. The bias is
+    /// [packed](Self::pack_bias).
+    pub(super) fn accumulate(
+        &self,
+        source: MapRows<'_, f32>,
+        bias: Option<&[f32]>,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) {
         let walk = &self.walk;
         for (y, out) in rows.zip(out.chunks_exact_mut(self.out_width * self.out_channels)) {
             let row = (y * self.stride - source.first) * self.row_len;
@@ -175,6 +198,7 @@ impl Panels {
                         walk,
                         source: source.as_ptr(),
                         weights: self.weights.as_slice()[panel.weights..].as_ptr(),
+                        bias: bias.map_or(ptr::null(), |bias| bias[panel.bias..].as_ptr()),
                         out: out.as_mut_ptr(),
                         out_step: self.out_channels,
                         last_lanes: panel.last_lanes,
@@ -183,7 +207,7 @@ impl Panels {
                     // source holds all rows that the output rows read, as the caller has checked, and
                     // by the validated geometry the windows of all output pixels lie in them. The
                     // panel's weights are complete and, as panels are whole vectors from an aligned
-                    // start, aligned to a vector; its channels of the pixels of this strip lie in the
+                    // start, aligned to a vector, and so are its biases; its channels of the pixels of this strip lie in the
                     // output row.
                     unsafe { (strip.tile)(&tile) }
                 }

@@ -29,6 +29,8 @@ pub(super) struct Tile<'a> {
     pub(super) source: *const f32,
     /// `[products][vectors][lanes]`, where the tile has `vectors`; aligned to a vector.
     pub(super) weights: *const f32,
+    /// What is added to the sums of each pixel, `[vectors][lanes]`; or null.
+    pub(super) bias: *const f32,
     /// First output of the first pixel.
     pub(super) out: *mut f32,
     /// Floats from one output pixel to the next.
@@ -40,8 +42,8 @@ pub(super) struct Tile<'a> {
 /// A tile of a fixed shape.
 ///
 /// # Safety
-/// The processor has the instruction set of the tile. The input of all its pixels and the weights can
-/// be read, the weights are aligned to a vector, its outputs can be written.
+/// The processor has the instruction set of the tile. The input of all its pixels, the weights and
+/// the biases can be read, the weights are aligned to a vector, its outputs can be written.
 pub(super) type TileFunction = unsafe fn(&Tile<'_>);
 
 /// The tiles of an instruction set.
@@ -174,12 +176,23 @@ unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usize>(tile: &
 }
 
 /// # Safety
-/// The processor has the features of the vectors; the outputs of the tile can be written.
+/// The processor has the features of the vectors; the outputs of the tile can be written, and its biases be read.
 #[inline(always)]
 unsafe fn store<V: Lanes, const PIXELS: usize, const VECTORS: usize>(
     tile: &Tile<'_>,
-    sums: [[V; VECTORS]; PIXELS],
+    mut sums: [[V; VECTORS]; PIXELS],
 ) {
+    if !tile.bias.is_null() {
+        for vector in 0..VECTORS {
+            // SAFETY: the caller promises that the biases can be read.
+            unsafe {
+                let bias = V::load(tile.bias.add(vector * V::LANES));
+                for sums in &mut sums {
+                    sums[vector] = sums[vector].add(bias);
+                }
+            }
+        }
+    }
     for (pixel, sums) in sums.into_iter().enumerate() {
         for (vector, sum) in sums.into_iter().enumerate() {
             // SAFETY: the caller promises that the outputs can be written; of the last vector only the
