@@ -35,7 +35,7 @@ KERNELS = {
     "bits avx2 pairs": Kernel(r"Lut4Pairs<.*::Avx2>.*::compiled", r"vpshufb", 256),
     # Three of these are the products of six channels of 8 pixels and 64 outputs.
     "bits avx512 gfni": Kernel(r"bit_matrix::tile::tile", r"vgf2p8affineqb", 1024),
-    "bits avx512vpopcnt": Kernel(r"PopcountLanes<.*::Avx512Vpopcnt>.*::compiled", r"vpopcnt[dq]", 512),
+    "bits avx512vpopcnt": Kernel(r"PopcountLanes<.*::Avx512Bitalg>.*::compiled", r"vpopcntb", 512),
     "bytes amx": Kernel(r"byte_tiles|amx", r"tdpb..d", 16384),
     "f32 avx2": Kernel(r"float_conv::tiles::avx2::full", r"vfmadd\d+ps", 8),
     "f32 avx512": Kernel(r"float_conv::tiles::avx512::full", r"vfmadd\d+ps", 16),

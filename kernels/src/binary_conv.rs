@@ -254,7 +254,7 @@ fn choose(
     weights: &[u64],
 ) -> Box<dyn PackedKernel> {
     use crate::amx::Amx;
-    use crate::features::{Avx2, Avx512, Avx512Gfni, Avx512Vpopcnt, V2};
+    use crate::features::{Avx2, Avx512, Avx512Bitalg, Avx512Gfni, V2};
     use bit_matrix::BitMatrix;
     use byte_tiles::ByteTiles;
     use carry_save::CarrySave;
@@ -270,7 +270,7 @@ fn choose(
         PairsAvx2(Avx2),
         Lut4Avx512(Avx512),
         CarrySave(Avx512),
-        Lanes(Avx512Vpopcnt),
+        Lanes(Avx512Bitalg),
         BitMatrix(Avx512Gfni),
         Bytes(Amx),
     }
@@ -280,7 +280,7 @@ fn choose(
     let v2 = (isa >= Isa::V2).then(V2::detect).flatten();
     let avx2 = (isa >= Isa::Avx2).then(Avx2::detect).flatten();
     let avx512 = (isa >= Isa::Avx512).then(Avx512::detect).flatten();
-    let lanes = (isa >= Isa::Avx512Vpopcnt).then(Avx512Vpopcnt::detect).flatten();
+    let lanes = (isa >= Isa::Avx512Vpopcnt).then(Avx512Bitalg::detect).flatten();
     let gfni = (isa >= Isa::Avx512Vpopcnt).then(Avx512Gfni::detect).flatten();
     let amx = (isa >= Isa::Amx).then(Amx::detect).flatten();
 
@@ -310,9 +310,7 @@ fn choose(
     let paired = Lut4Pairs::<V2>::fits(geometry);
     // Full adders like several pixels at a time.
     let [step, sum] =
-        if lanes.is_some() && height * width >= 4 { [142, 4000] } else { [172, 6900] };
-    // Part of a vector is written by way of the stack.
-    let ragged = if outputs.is_multiple_of(16) { 0 } else { 1650 };
+        if lanes.is_some() && height * width >= 4 { [146, 4000] } else { [172, 6900] };
     // Among equals the narrowest takes the least memory, so it comes first.
     let candidates = [
         v2.map(|proof| (lut4(16), Choice::Lut4V2(proof))),
@@ -321,7 +319,8 @@ fn choose(
         avx2.filter(|_| paired).map(|proof| (pairs(32), Choice::PairsAvx2(proof))),
         avx512.map(|proof| (lut4(64), Choice::Lut4Avx512(proof))),
         avx512.map(|proof| (cost(64, 8, step, sum), Choice::CarrySave(proof))),
-        lanes.map(|proof| (cost(16, 32, 150, 950) + ragged, Choice::Lanes(proof))),
+        // A pixel takes 10 cycles until it is found and its bits are spread, a sum 1 to be written.
+        lanes.map(|proof| (cost(16, 32, 150, 80) + 1000, Choice::Lanes(proof))),
         gfni.filter(|_| BitMatrix::fits(geometry))
             .map(|proof| (BitMatrix::cost(geometry), Choice::BitMatrix(proof))),
         amx.map(|proof| (byte_tiles::cost(geometry), Choice::Bytes(proof))),

@@ -46,8 +46,8 @@ proof!(
 );
 #[cfg(target_arch = "x86_64")]
 proof!(
-    /// AVX-512 F, BW, DQ, VL and VPOPCNTDQ.
-    Avx512Vpopcnt: is_x86_feature_detected "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vpopcntdq"
+    /// AVX-512 F, BW, DQ, VL, BITALG and VNNI.
+    Avx512Bitalg: is_x86_feature_detected "avx2", "popcnt", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bitalg", "avx512vnni"
 );
 #[cfg(target_arch = "x86_64")]
 proof!(

@@ -178,6 +178,13 @@ impl PaddedMap {
             U::spread(row, out);
             return;
         }
+        if self.words == 1 && self.groups == 1 {
+            let mask = low_mask(self.channels);
+            for (&pixel, out) in row.iter().zip(out.chunks_exact_mut(self.units)) {
+                U::spread(&[pixel & mask], out);
+            }
+            return;
+        }
         let first = group * self.channels;
         for (pixel, out) in row.chunks_exact(self.words).zip(out.chunks_exact_mut(self.units)) {
             for (index, out) in out.chunks_mut(64 / U::BITS).enumerate() {

@@ -49,7 +49,7 @@ fn kernels(
     let mut all = vec![conv(Box::new(Reference::new(geometry, pad, alphabet, weights)))];
     #[cfg(target_arch = "x86_64")]
     {
-        use crate::features::{Avx2, Avx512, Avx512Gfni, Avx512Vpopcnt, V2};
+        use crate::features::{Avx2, Avx512, Avx512Bitalg, Avx512Gfni, V2};
         use carry_save::CarrySave;
         use depthwise::{Depthwise, Level};
         use lut4::{Lut4, Lut4Pairs};
@@ -80,8 +80,8 @@ fn kernels(
         add!(Lut4Pairs, V2::detect().filter(|_| Lut4Pairs::<V2>::fits(geometry)));
         add!(Lut4Pairs, Avx2::detect().filter(|_| Lut4Pairs::<Avx2>::fits(geometry)));
         add!(CarrySave, Avx512::detect());
-        add!(PopcountLanes, Avx512::detect().map(vector::EmulatedVpopcnt));
-        add!(PopcountLanes, Avx512Vpopcnt::detect());
+        add!(PopcountLanes, Avx512::detect().map(vector::EmulatedBitalg));
+        add!(PopcountLanes, Avx512Bitalg::detect());
         if let Some(proof) = Avx512Gfni::detect().filter(|_| bit_matrix::BitMatrix::fits(geometry))
         {
             let kernel = bit_matrix::BitMatrix::new(proof, geometry, pad, alphabet, weights);

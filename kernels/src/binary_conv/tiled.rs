@@ -195,6 +195,10 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
         let padded = self.vectors * K::CHANNELS;
         let map: &[K::Unit] = bytemuck::cast_slice(layout.values);
         let tiles = pixel_groups.div_ceil(K::PIXELS / K::GROUP);
+        // Tiles of sizes as equal as can be: 7 pixels are better 4 + 3 than 6 + 1.
+        let (short, longer) = (pixel_groups / tiles, pixel_groups % tiles);
+        let [map_step, out_step] =
+            [self.map.offset(0, self.geometry.stride[1]), self.geometry.out_channels];
         for group in 0..self.geometry.groups {
             let map = &map[self.map.group(group)..];
             for (first, vectors) in self.blocks() {
@@ -207,31 +211,33 @@ impl<K: TileKernel> PackedKernel for Tiled<K> {
                     bases: self.bases.table(),
                     double: self.bases.double(),
                 };
+                // The first pixel of a row; short sums take no longer than to find where theirs is.
+                let row = |y: usize| Window {
+                    map: self.map.offset(y * self.geometry.stride[0] - layout.first, 0),
+                    base: group * padded + first_channel,
+                    out: (y - rows.start) * width * out_step + group * group_out + first_channel,
+                };
                 let (mut y, mut x) = (rows.start, 0);
+                let mut start = row(y);
                 let mut windows = [Window::default(); 8];
                 for tile in 0..tiles {
-                    // Tiles of sizes as equal as can be: 7 pixels are better 4 + 3 than 6 + 1.
-                    let range = tile * pixel_groups / tiles..(tile + 1) * pixel_groups / tiles;
-                    let windows = &mut windows[..range.len() * K::GROUP];
+                    let groups = short + usize::from(tile < longer);
+                    let windows = &mut windows[..groups * K::GROUP];
                     for group_windows in windows.chunks_exact_mut(K::GROUP) {
+                        if x >= width {
+                            (y, x) = (y + 1, 0);
+                            start = row(y);
+                        }
                         // The last group of a row may do a pixel of the one before once more.
                         let first = x.min(width.saturating_sub(K::GROUP));
                         for (window, x) in group_windows.iter_mut().zip(first..) {
                             *window = Window {
-                                map: self.map.offset(
-                                    y * self.geometry.stride[0] - layout.first,
-                                    x * self.geometry.stride[1],
-                                ),
-                                base: self.bases.at(y, x) + group * padded + first_channel,
-                                out: ((y - rows.start) * width + x) * self.geometry.out_channels
-                                    + group * group_out
-                                    + first_channel,
+                                map: start.map + x * map_step,
+                                base: start.base + self.bases.at(y, x),
+                                out: start.out + x * out_step,
                             };
                         }
                         x += K::GROUP;
-                        if x >= width {
-                            (y, x) = (y + 1, 0);
-                        }
                     }
                     self.kernel.tile(&block, windows, out);
                 }

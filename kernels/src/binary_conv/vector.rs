@@ -1,6 +1,9 @@
 //! Integer vectors of the x86-64 instruction sets, as far as the binary kernels need them.
 
-use crate::features::{Avx2, Avx512, Avx512Vpopcnt, V2};
+use crate::{
+    bit_string::low_mask,
+    features::{Avx2, Avx512, Avx512Bitalg, V2},
+};
 use std::{arch::x86_64::*, fmt::Debug};
 
 /// Integer vectors of one width. The implementing type proves that the processor has them.
@@ -46,8 +49,18 @@ pub(super) trait CountingLanes: Integers {
     fn load_u32(self, from: &[u32]) -> Self::Vector;
     /// One word in every lane.
     fn broadcast_u32(self, word: u32) -> Self::Vector;
-    /// Number of ones of `a xor b`, by 32 bits.
-    fn mismatches(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// One byte in every place.
+    fn splat_i8(self, byte: i8) -> Self::Vector;
+    /// `sums + factor * ones of (a xor b)`, by 32 bits; `factor` is a [splat](Self::splat_i8).
+    fn count(
+        self,
+        sums: Self::Vector,
+        a: Self::Vector,
+        b: Self::Vector,
+        factor: Self::Vector,
+    ) -> Self::Vector;
+    /// Writes as many integers as there is room for, at most 16.
+    fn store_first_i32(self, vector: Self::Vector, to: &mut [i32]);
 }
 
 /// Methods are compiled into callers that have the features of the type; see `inline(always)`.
@@ -197,7 +210,7 @@ macro_rules! integers_512 {
 }
 
 macro_rules! counting_lanes {
-    ($proof:ty, |$xor:ident| $popcount:expr) => {
+    ($proof:ty, |$sums:ident, $ones_of:ident, $factor:ident| $count:expr) => {
         impl CountingLanes for $proof {
             #[inline(always)]
             fn load_u32(self, from: &[u32]) -> __m512i {
@@ -214,30 +227,45 @@ macro_rules! counting_lanes {
             }
 
             #[inline(always)]
-            fn mismatches(self, a: __m512i, b: __m512i) -> __m512i {
+            fn splat_i8(self, byte: i8) -> __m512i {
+                // SAFETY: `self` proves the features.
+                unsafe { _mm512_set1_epi8(byte) }
+            }
+
+            #[inline(always)]
+            fn count(self, $sums: __m512i, a: __m512i, b: __m512i, $factor: __m512i) -> __m512i {
                 // SAFETY: `self` proves the features.
                 unsafe {
-                    let $xor = _mm512_xor_si512(a, b);
-                    $popcount
+                    let $ones_of = _mm512_xor_si512(a, b);
+                    $count
                 }
+            }
+
+            #[inline(always)]
+            fn store_first_i32(self, vector: __m512i, to: &mut [i32]) {
+                let mask = low_mask(to.len().min(16)) as u16;
+                // SAFETY: `self` proves the features; no more is written than there is room for.
+                unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr(), mask, vector) }
             }
         }
     };
 }
 
 integers_512!(Avx512);
-integers_512!(Avx512Vpopcnt);
-counting_lanes!(Avx512Vpopcnt, |x| _mm512_popcnt_epi32(x));
+integers_512!(Avx512Bitalg);
+counting_lanes!(Avx512Bitalg, |sums, x, factor| {
+    _mm512_dpbusd_epi32(sums, _mm512_popcnt_epi8(x), factor)
+});
 
-/// Counts bits by table look-ups, for testing the 32-bit lanes without VPOPCNTDQ.
+/// Counts bits by table look-ups, for testing the 32-bit lanes without BITALG and VNNI.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy)]
-pub(super) struct EmulatedVpopcnt(pub(super) Avx512);
+pub(super) struct EmulatedBitalg(pub(super) Avx512);
 
 #[cfg(test)]
-integers_512!(EmulatedVpopcnt);
+integers_512!(EmulatedBitalg);
 #[cfg(test)]
-counting_lanes!(EmulatedVpopcnt, |x| {
+counting_lanes!(EmulatedBitalg, |sums, x, factor| {
     let nibbles = _mm512_set1_epi8(15);
     let ones =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
@@ -245,7 +273,8 @@ counting_lanes!(EmulatedVpopcnt, |x| {
         _mm512_shuffle_epi8(ones, _mm512_and_si512(x, nibbles)),
         _mm512_shuffle_epi8(ones, _mm512_and_si512(_mm512_srli_epi16::<4>(x), nibbles)),
     );
-    _mm512_madd_epi16(_mm512_maddubs_epi16(bytes, _mm512_set1_epi8(1)), _mm512_set1_epi16(1))
+    let pairs = _mm512_maddubs_epi16(bytes, factor);
+    _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
 });
 
 /// Turns the mismatches of `BYTES / 4` channels into accumulators: `base - m` or `base - 2 m`, where
