@@ -152,7 +152,12 @@ impl Planned {
         }
         let joined = match (last.work, self.work) {
             (Work::Rows(feeder), Work::Rows(step)) => {
-                step.fed_by(*feeder, last.access.reads.len())?.map_err(|(step, feeder)| {
+                let reads = last.access.reads.len();
+                let joined = match step.on_joined(*feeder, reads)? {
+                    Err((step, feeder)) => step.fed_by(feeder, reads)?,
+                    joined => joined,
+                };
+                joined.map_err(|(step, feeder)| {
                     (Work::Rows(Box::new(feeder)), Work::Rows(Box::new(step)))
                 })
             }

@@ -7,8 +7,7 @@ use std::{
 };
 
 use bnn_kernels::{
-    DefaultFloatEnvironment, Isa, MapValues, OutputSlice, concat_bits, concat_channels, gather,
-    pad_map, pad_map_bits, softmax,
+    DefaultFloatEnvironment, Isa, OutputSlice, concat_bits, gather, pad_map, pad_map_bits, softmax,
 };
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
     arena::Arena,
     binding::{Reads, Slices},
     engine::{Engine, PreparedStep},
-    few::Few,
+    few::{Few, MANY_INPUTS},
     prepare::Work,
     rows::{RowStep, split},
 };
@@ -121,8 +120,14 @@ impl Engine {
                     rows.run(self.isa, &reads, 0..rows.rows, &mut writes, temporary);
                 }
             }
-            Work::Concat { channels, pixels } => {
-                concat(self.isa, channels, *pixels, &reads, &mut writes[0]);
+            Work::ConcatBits { channels, pixels } => {
+                let OutputSlice::Bits(output) = &mut writes[0] else {
+                    unreachable!("the step writes bits")
+                };
+                let inputs = channels.iter().enumerate();
+                let inputs: Few<(&[u64], usize), MANY_INPUTS> =
+                    inputs.map(|(index, &channels)| (reads.bits(index), channels)).collect();
+                concat_bits(&inputs, *pixels, output);
             }
             Work::Gather { dims, strides, offset } => {
                 gather(reads.f32(0), dims, strides, *offset, floats(&mut writes[0]));
@@ -174,32 +179,6 @@ fn split_rows(
             });
         }
     });
-}
-
-/// Inputs of a concatenation that need no allocation: dense networks join dozens of maps.
-const MANY_INPUTS: usize = 64;
-
-fn concat(
-    isa: Isa,
-    channels: &[usize],
-    pixels: usize,
-    reads: &Reads<'_>,
-    output: &mut OutputSlice<'_>,
-) {
-    let channels = channels.iter().enumerate();
-    match output {
-        OutputSlice::F32(output) => {
-            let inputs: Few<(MapValues<'_>, usize), MANY_INPUTS> =
-                channels.map(|(i, &count)| (reads.values(i), count)).collect();
-            concat_channels(isa, &inputs, pixels, output);
-        }
-        OutputSlice::Bits(output) => {
-            let inputs: Few<(&[u64], usize), MANY_INPUTS> =
-                channels.map(|(i, &count)| (reads.bits(i), count)).collect();
-            concat_bits(&inputs, pixels, output);
-        }
-        OutputSlice::I16(_) => unreachable!("maps are joined as floats or bits"),
-    }
 }
 
 fn floats<'a>(output: &'a mut OutputSlice<'_>) -> &'a mut [f32] {

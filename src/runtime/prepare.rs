@@ -21,8 +21,8 @@ use crate::program::{
 pub(crate) enum Work {
     /// Rows of values through an epilogue.
     Rows(Box<RowStep>),
-    /// Joins maps along their channels (given per input).
-    Concat { channels: Vec<usize>, pixels: usize },
+    /// Joins maps of bits along their channels (given per input).
+    ConcatBits { channels: Vec<usize>, pixels: usize },
     /// A strided copy.
     Gather { dims: Vec<usize>, strides: Vec<isize>, offset: usize },
     /// A constant border.
@@ -174,9 +174,12 @@ impl Preparation<'_> {
                 info.kind = "concat";
                 let output = self.program.buffer(*output);
                 info.output = [output.height, output.width, output.channels];
-                Work::Concat {
-                    channels: inputs.iter().map(|&id| self.program.buffer(id).channels).collect(),
-                    pixels: output.height * output.width,
+                let channels = inputs.iter().map(|&id| self.program.buffer(id).channels).collect();
+                if output.kind == BufferKind::Bits {
+                    Work::ConcatBits { channels, pixels: output.height * output.width }
+                } else {
+                    let producer = Producer::Concat(channels);
+                    Work::Rows(Box::new(RowStep::new(producer, Consumer::Store, info.output)?))
                 }
             }
             StepKind::Gather { output, dims, strides, offset, .. } => {

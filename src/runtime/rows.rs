@@ -13,10 +13,16 @@ use std::ops::Range;
 use bnn_kernels::{
     AffineBinary, AveragePool, BinaryConv, ConvGeometry, Epilogue, FloatConv, Isa, MapRows,
     MapValues, MaxPool, MaxPoolBits, Operand, OutputSlice, PoolGeometry, Reduction, SegmentBits,
-    gather, i32_to_f32, i32_to_i16, pack_i32, reduce_channels, words_per_pixel,
+    concat_channels, gather, i32_to_f32, i32_to_i16, pack_i32, reduce_channels, words_per_pixel,
 };
 
-use super::{RunError, binding::Reads, few::Few, memory::LINE, row_window::RowWindow};
+use super::{
+    RunError,
+    binding::Reads,
+    few::{Few, MANY_INPUTS},
+    memory::LINE,
+    row_window::RowWindow,
+};
 
 /// Bytes of accumulators at a time: with as many bytes of floats, the operands and the outputs
 /// beside them, they stay within the first-level cache or just above it.
@@ -50,6 +56,8 @@ pub(crate) enum Producer {
     Reduce { reduction: Reduction, channels: usize },
     /// The input itself.
     Copy,
+    /// Inputs with these numbers of channels, side by side as floats.
+    Concat(Vec<usize>),
     /// Bits that are final.
     MaxPoolBits(MaxPoolBits),
     /// The bits of each input, side by side.
@@ -65,7 +73,11 @@ impl Producer {
             Self::FloatConv(conv) => conv.rows_read(rows),
             Self::MaxPool(pool) => pool.rows_read(rows),
             Self::AveragePool(pool) => pool.rows_read(rows),
-            Self::Reduce { .. } | Self::Copy | Self::MaxPoolBits(_) | Self::Threshold(_) => 0..0,
+            Self::Reduce { .. }
+            | Self::Copy
+            | Self::Concat(_)
+            | Self::MaxPoolBits(_)
+            | Self::Threshold(_) => 0..0,
         }
     }
 
@@ -86,7 +98,11 @@ impl Producer {
             Self::FloatConv(conv) => of_conv(conv.geometry()),
             Self::MaxPool(pool) => of_pool(pool.geometry()),
             Self::AveragePool(pool) => of_pool(pool.geometry()),
-            Self::Reduce { .. } | Self::Copy | Self::MaxPoolBits(_) | Self::Threshold(_) => 0,
+            Self::Reduce { .. }
+            | Self::Copy
+            | Self::Concat(_)
+            | Self::MaxPoolBits(_)
+            | Self::Threshold(_) => 0,
         }
     }
 }
@@ -160,8 +176,12 @@ struct Temporary {
     sums: usize,
 }
 
-/// How far a step and its feeder have come.
-type Windows = [RowWindow; 2];
+/// How far a step and its feeders have come.
+type Windows = [RowWindow; MOST_FEEDERS + 1];
+
+/// Most steps in front of one that become its feeders, one of the other: a dense network's transition is a
+/// concatenation with its normalisation, a pool and a convolution.
+const MOST_FEEDERS: usize = 2;
 
 impl RowStep {
     /// # Errors
@@ -211,6 +231,10 @@ impl RowStep {
             values: words(values)?,
             sums: words(sums)?,
         };
+        let first_operand = match &producer {
+            Producer::Concat(channels) => channels.len(),
+            _ => 1,
+        };
         let mut step = Self {
             producer,
             consumer,
@@ -221,7 +245,7 @@ impl RowStep {
             temporary,
             feeder: None,
             order: None,
-            first_operand: 1,
+            first_operand,
         };
         let row_bytes = match &step.producer {
             Producer::BinaryConv { conv, .. } => Some(conv.row_len().saturating_mul(8)),
@@ -257,6 +281,7 @@ impl RowStep {
                 | Producer::FloatConv(_)
                 | Producer::MaxPool(_)
                 | Producer::AveragePool(_)
+                | Producer::Concat(_)
         );
         // Rows are what threads share: a mean of the whole map would leave one for all of them.
         let few_rows = self.rows < feeder.rows.div_ceil(4);
@@ -264,7 +289,7 @@ impl RowStep {
             || !has_rows
             || few_rows
             || self.feeder.is_some()
-            || feeder.feeder.is_some()
+            || feeder.feeders() == MOST_FEEDERS
         {
             return Ok(Err((self, feeder)));
         }
@@ -273,6 +298,34 @@ impl RowStep {
         self.first_operand = reads;
         self.feeder = Some(Box::new(feeder));
         Ok(Ok(self))
+    }
+
+    /// Number of steps in front of this one that are its feeders.
+    fn feeders(&self) -> usize {
+        self.feeder.as_ref().map_or(0, |feeder| 1 + feeder.feeders())
+    }
+
+    /// This step with the maps joined by another as its values, `reads` buffers being read for these; or both
+    /// back, if it is no step on the values of one map as they are.
+    ///
+    /// # Errors
+    /// [`RunError::TooLarge`] if a row is longer than memory.
+    pub(crate) fn on_joined(
+        self,
+        join: Self,
+        reads: usize,
+    ) -> Result<Result<Self, (Self, Self)>, RunError> {
+        let fits = matches!(join.producer, Producer::Concat(_))
+            && matches!(join.consumer, Consumer::Store)
+            && matches!(self.producer, Producer::Copy)
+            && self.channels == join.channels;
+        if !fits {
+            return Ok(Err((self, join)));
+        }
+        let size = [join.rows, join.pixels, join.channels];
+        let mut step = Self::new(join.producer, self.consumer, size)?;
+        step.first_operand = reads;
+        Ok(Ok(step))
     }
 
     /// Whether the epilogue takes the accumulators as they are.
@@ -318,8 +371,11 @@ impl RowStep {
     fn window_words(&self, row_bytes: usize) -> Result<usize, RunError> {
         let needed = self.producer.most_rows_read(self.chunk);
         let all = self.producer.most_rows_read(self.rows);
+        // Rows that the next chunk reads again are moved, so there is room for some chunks until then.
+        let shared = self.producer.most_rows_read(2 * self.chunk) < 2 * needed;
+        let least = if shared { 2 * needed } else { needed };
         (WINDOW_BYTES / row_bytes.max(1))
-            .clamp((2 * needed).min(all), all)
+            .clamp(least.min(all), all)
             .checked_mul(row_bytes)
             .and_then(|bytes| bytes.div_ceil(8).checked_next_multiple_of(LINE))
             .ok_or(RunError::UNADDRESSABLE)
@@ -438,7 +494,7 @@ impl RowStep {
                 | Producer::Copy,
                 None,
             ) => source = MapRows::whole(reads.f32(0)),
-            (Producer::MaxPoolBits(_) | Producer::Threshold(_), None) => {}
+            (Producer::Concat(_) | Producer::MaxPoolBits(_) | Producer::Threshold(_), None) => {}
         }
         match &self.consumer {
             Consumer::Threshold { thresholds, flip } => {
@@ -524,6 +580,16 @@ impl RowStep {
                 let row = self.pixels * self.channels;
                 values.copy_from_slice(&source.values[rows.start * row..rows.end * row]);
             }
+            Producer::Concat(channels) => {
+                let pixels = rows.start * self.pixels..rows.end * self.pixels;
+                let inputs = channels.iter().enumerate().map(|(index, &channels)| {
+                    let range = pixels.start * channels..pixels.end * channels;
+                    (map_part(reads.values(index), range), channels)
+                });
+                let mut list: Few<(MapValues<'_>, usize), MANY_INPUTS> = Few::new();
+                list.extend(inputs);
+                concat_channels(isa, &list, pixels.len(), values);
+            }
             Producer::MaxPoolBits(_) | Producer::Threshold(_) => {
                 unreachable!("bits are no values")
             }
@@ -546,11 +612,15 @@ fn threshold(
     for (index, segment) in segments.iter().enumerate() {
         let own = segment.channels();
         let range = pixels.start * own..pixels.end * own;
-        let values = match reads.values(index) {
-            MapValues::F32(values) => MapValues::F32(&values[range]),
-            MapValues::I16(values) => MapValues::I16(&values[range]),
-        };
-        segment.pack(values, output);
+        segment.pack(map_part(reads.values(index), range), output);
+    }
+}
+
+/// Some values of a map.
+fn map_part(values: MapValues<'_>, range: Range<usize>) -> MapValues<'_> {
+    match values {
+        MapValues::F32(values) => MapValues::F32(&values[range]),
+        MapValues::I16(values) => MapValues::I16(&values[range]),
     }
 }
 
