@@ -568,6 +568,37 @@ mod tests {
     }
 
     #[test]
+    fn biases_are_added_to_the_finished_sums() {
+        // Panels of one to four vectors, whole and in part, with several groups.
+        for (inputs, outputs, groups) in
+            [(5, 3, 1), (5, 37, 1), (3, 64, 1), (4, 170, 2), (33, 33, 33)]
+        {
+            let geometry = ConvGeometry {
+                in_channels: inputs,
+                out_channels: outputs,
+                input: [3, 9],
+                groups,
+                ..dense(1, 1)
+            };
+            let input = noise(input_len(&geometry), 1);
+            let weights = noise(outputs * geometry.products(), 2);
+            let bias = noise(outputs, 3);
+            for isa in Isa::available() {
+                let weights = FloatWeights::F32(&weights);
+                let mut expected = run(isa, &geometry, weights, &input);
+                for pixel in expected.chunks_exact_mut(outputs) {
+                    pixel.iter_mut().zip(&bias).for_each(|(sum, bias)| *sum += bias);
+                }
+                let conv = FloatConv::new(isa, geometry.clone(), weights).unwrap();
+                let conv = conv.with_bias(&bias).unwrap();
+                let mut found = vec![f32::NAN; expected.len()];
+                conv.accumulate(MapRows::whole(&input), 0..3, &mut found);
+                assert!(same(&found, &expected), "{isa}: {inputs} to {outputs} in {groups} groups");
+            }
+        }
+    }
+
+    #[test]
     fn wrong_weights_and_shapes_are_refused() {
         let new = |geometry, weights: &[f32]| {
             FloatConv::new(Isa::Scalar, geometry, FloatWeights::F32(weights)).map(|_| ())
@@ -580,6 +611,11 @@ mod tests {
         assert_eq!(
             signs.unwrap_err().to_string(),
             "convolution weights are 1 64-bit words, expected 2"
+        );
+        let conv = FloatConv::new(Isa::best(), dense(1, 2), FloatWeights::F32(&[0.0; 2])).unwrap();
+        assert_eq!(
+            conv.with_bias(&[0.0; 3]).unwrap_err().to_string(),
+            "convolution bias is 3 floats, expected 2"
         );
     }
 }

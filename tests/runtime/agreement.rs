@@ -4,11 +4,14 @@
 
 use bnn::{
     Isa, Model, SessionOptions,
-    program::{ChannelOp, CombineOp, Epilogue, EpilogueOp, Program, StepKind},
+    program::{ChannelOp, CombineOp, Epilogue, EpilogueOp, FloatConv, Program, StepKind},
 };
 use proptest::prelude::*;
 
-use crate::{builder::Builder, generate, naive};
+use crate::{
+    builder::{Builder, plain_conv, plain_pool},
+    generate, naive,
+};
 
 /// Outputs as bits, all NaN alike.
 fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
@@ -143,6 +146,58 @@ fn layers_whose_map_one_step_reads_are_joined() {
         assert_eq!(separate, model.program().steps.len());
     }
     assert!(joined >= 100, "only {joined} pairs in 100 networks");
+}
+
+/// The transition of a dense network: maps side by side, normalised, pooled, convolved. Of the two maps between only
+/// a few rows exist at a time.
+#[test]
+fn joined_maps_go_through_a_pool_into_a_convolution_in_one_step() {
+    let [height, width, channels, out] = [10, 8, 20, 7];
+    let mut builder = Builder::default();
+    let x = builder.input("x", [height, width, channels]);
+    let (one, two) = (builder.floats([1.0]), builder.floats([2.0]));
+    let other = builder.f32_map([height, width, channels]);
+    let add = EpilogueOp::Channel(ChannelOp::Add(one));
+    let store = |output| EpilogueOp::Store { output };
+    let elementwise =
+        |input, ops| StepKind::Elementwise { input, flatten: false, epilogue: Epilogue { ops } };
+    builder.step(elementwise(x, vec![add.clone(), store(other)]));
+    let wide = [height, width, 3 * channels];
+    let (joined, scaled) = (builder.f32_map(wide), builder.f32_map(wide));
+    builder.step(StepKind::Concat { inputs: vec![other, x, other], output: joined });
+    let scale = EpilogueOp::Channel(ChannelOp::Multiply(two));
+    builder.step(elementwise(joined, vec![scale, store(scaled)]));
+    let pooled = builder.f32_map([height / 2, width / 2, 3 * channels]);
+    builder.step(StepKind::MaxPool {
+        input: scaled,
+        pool: plain_pool(2),
+        epilogue: Epilogue { ops: vec![store(pooled)] },
+    });
+    let output = builder.output("y", [height / 2, width / 2, out]);
+    let weights: Vec<f32> = (0..3 * channels * out).map(|at| (at % 17) as f32 - 8.0).collect();
+    let conv = FloatConv {
+        input: pooled,
+        geometry: plain_conv(3 * channels, out, 1),
+        weights: builder.floats(weights),
+    };
+    builder
+        .step(StepKind::FloatConv { conv, epilogue: Epilogue { ops: vec![add, store(output)] } });
+
+    let inputs = generate::inputs(&builder.program, 3, 2);
+    let [fused, rounded] =
+        [Isa::Scalar, Isa::V2].map(|isa| bits(&expected(&builder.program, isa, &inputs, 2)));
+    let model = Model::from_program(builder.program).unwrap();
+    for isa in Isa::available() {
+        let options = SessionOptions::default().isa(isa);
+        let names: Vec<_> =
+            model.session(&options).unwrap().steps().iter().map(|s| s.name.clone()).collect();
+        assert_eq!(names, ["step 0", "step 1 + step 2 + step 3 + step 4"]);
+        let expected = if isa.fuses_multiply_add() { &fused } else { &rounded };
+        for threads in [1, 3] {
+            let found = bits(&run(&model, &options.clone().threads(threads), &inputs, 2));
+            assert_eq!(&found, expected, "{isa}, {threads} threads");
+        }
+    }
 }
 
 #[test]
