@@ -33,9 +33,13 @@ static ROWS: Rows = {
     Rows(rows)
 };
 
-/// `PAIRS[v][i]` has the mismatches of `i` with the high half of `v` in its low half, those with the low half in
+/// Tables for pairs of pixels, none of them in two cache lines.
+#[repr(align(64))]
+struct Pairs([[u8; 16]; 256]);
+
+/// `PAIRS.0[v][i]` has the mismatches of `i` with the high half of `v` in its low half, those with the low half in
 /// its high one.
-static PAIRS: [[u8; 16]; 256] = {
+static PAIRS: Pairs = {
     let mut rows = [[0; 16]; 256];
     let mut at = 0;
     while at < 256 * 16_usize {
@@ -44,7 +48,7 @@ static PAIRS: [[u8; 16]; 256] = {
         rows[v][i] = (first | second << 4) as u8;
         at += 1;
     }
-    rows
+    Pairs(rows)
 };
 
 /// Steps whose mismatches fit in half a byte.
@@ -138,7 +142,7 @@ unsafe fn add_segment_of_pairs<S: Integers, const PIXELS: usize, const VECTORS: 
     inputs: &[*const u8; PIXELS],
     steps: usize,
 ) -> Counts<S, PIXELS, VECTORS> {
-    let tables = black_box(&PAIRS);
+    let tables = black_box(&PAIRS.0);
     let row = VECTORS * S::BYTES;
     let mut step = 0;
     while step + PAIR_STEPS <= steps {
