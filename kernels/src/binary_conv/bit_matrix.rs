@@ -83,22 +83,15 @@ struct Block<'a> {
     map: &'a [u8],
     /// A row for the parity of each tap, then three for each step.
     weights: &'a [[u8; CHANNELS]],
-    ahead: Ahead,
+    /// Bytes from the weights of a step to those of the next block that are asked for meanwhile: memory takes as long to
+    /// bring the weights of a wide layer as a small map takes to be computed. 0 where nothing comes next.
+    ahead: usize,
     /// Position of the first channel in a row of bases.
     first_base: usize,
     /// Position of the first channel in a pixel of the output.
     first_channel: usize,
     /// Output channels, at most [`CHANNELS`].
     channels: usize,
-}
-
-/// Weights of the next block that a tile asks for, a row with each step: memory takes as long to bring the weights of
-/// a wide layer as a small map takes to be computed.
-#[derive(Debug, Clone, Copy)]
-struct Ahead {
-    from: *const u8,
-    /// 0 where nothing comes next.
-    step: usize,
 }
 
 impl BitMatrix {
@@ -258,7 +251,7 @@ impl PackedKernel for BitMatrix {
         let width = self.width;
         let group_out = out_channels / groups;
         let (weights, _) = self.weights.as_slice().as_chunks::<CHANNELS>();
-        let blocks = weights.chunks_exact(self.block_rows());
+        let (block_rows, all_rows) = (self.block_rows(), weights.len());
         let map: &[u8] = bytemuck::cast_slice(layout.values);
         let mut octets = [Octet::default(); AT_HAND];
         let mut places = rows.clone().flat_map(|y| (0..width).step_by(8).map(move |x| (y, x)));
@@ -272,28 +265,22 @@ impl PackedKernel for BitMatrix {
                 return;
             }
             let tiles = count.div_ceil(OCTETS);
-            for (index, weights) in blocks.clone().enumerate() {
+            for (index, weights) in weights.chunks_exact(block_rows).enumerate() {
                 let (group, block) = (index / self.blocks, index % self.blocks);
                 let first_channel = block * CHANNELS;
-                // A row that is in cache: a page that is not there would be looked for every time.
-                let nothing = Ahead { from: weights.as_ptr().cast(), step: 0 };
+                let is_last = (index + 1) * block_rows == all_rows;
                 let mut block = Block {
                     map: &map[self.planes.group(group)..],
                     weights,
-                    ahead: nothing,
+                    ahead: 0,
                     first_base: index * CHANNELS,
                     first_channel: group * group_out + first_channel,
                     channels: (group_out - first_channel).min(CHANNELS),
                 };
                 for tile in 0..tiles {
-                    // A third of the rows is a row for each step.
-                    block.ahead = match blocks.clone().nth(index + 1) {
-                        Some(next) if tile < slots::WEIGHTS => Ahead {
-                            from: next[tile * next.len() / slots::WEIGHTS..].as_ptr().cast(),
-                            step: CHANNELS,
-                        },
-                        _ => nothing,
-                    };
+                    // One of the rows of each step for each of the first tiles.
+                    let asks = tile < slots::WEIGHTS && !is_last;
+                    block.ahead = if asks { (block_rows + tile) * CHANNELS } else { 0 };
                     // Tiles of sizes as equal as can be.
                     let range = tile * count / tiles..(tile + 1) * count / tiles;
                     self.tile(&block, &octets[range], out);

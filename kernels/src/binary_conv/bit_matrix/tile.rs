@@ -215,12 +215,11 @@ fn tile<const OCTETS: usize>(
     let (offsets, _) = kernel.steps.as_chunks::<STEPS>();
     let (weights, _) = weights.as_chunks::<STEPS>();
     let mut words = [zero; WORDS];
-    let mut ahead = block.ahead.from;
     for (offsets, weights) in offsets.chunks(WORDS).zip(weights.chunks(WORDS)) {
         for ((offsets, weights), word) in offsets.iter().zip(weights).zip(&mut words) {
-            for _ in 0..STEPS {
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                ahead = ahead.wrapping_add(block.ahead.step);
+            for step in weights {
+                let row = step.as_ptr().cast::<u8>().wrapping_add(block.ahead);
+                _mm_prefetch::<_MM_HINT_T1>(row.cast());
             }
             // SAFETY: as above.
             let [first, second] = unsafe {
