@@ -708,15 +708,25 @@ mod tests {
                 let two = ChannelOp::TwoSlope { positive: None, negative: constants(0.03) };
                 EpilogueOp::Channel(two)
             };
-            for mut ops in [
+            let of_weights = || EpilogueOp::Channel(ChannelOp::Multiply(constants(-0.11)));
+            let chains = [
                 vec![scale(), add(), shortcut()],
                 vec![add(), shortcut()],
+                vec![of_weights(), scale(), add(), shortcut()],
                 vec![scale(), add(), shortcut(), add(), slope(), add()],
+                vec![of_weights(), scale(), add(), shortcut(), add(), slope(), add()],
                 vec![relu(), scale(), add(), shortcut()],
-            ] {
-                let bits =
-                    EpilogueOp::StoreBits { thresholds: constants(0.5), flip: None, output: 1 };
-                ops.extend([bits, EpilogueOp::Store { output: 0 }]);
+                vec![scale(), add(), relu()],
+            ];
+            for (mut ops, packs) in
+                chains.into_iter().flat_map(|ops| [(ops.clone(), true), (ops, false)])
+            {
+                let operands = ops.contains(&shortcut());
+                if packs {
+                    let thresholds = constants(0.5);
+                    ops.push(EpilogueOp::StoreBits { thresholds, flip: None, output: 1 });
+                }
+                ops.push(EpilogueOp::Store { output: 0 });
                 let integers: Vec<i32> =
                     (0..5 * channels as i32).map(|index| index * 7919 % 1153 - 576).collect();
                 let map: Vec<f32> =
@@ -725,14 +735,15 @@ mod tests {
                     let epilogue = Epilogue::new(isa, channels, ops.clone()).unwrap();
                     let mut floats = vec![7.0; integers.len()];
                     let mut words = vec![u64::MAX; 5 * words_per_pixel(channels)];
-                    let operands = [Operand::Map(&map)];
+                    let operands = &[Operand::Map(&map)][..usize::from(operands)];
                     let mut outputs =
                         [OutputSlice::F32(&mut floats), OutputSlice::Bits(&mut words)];
+                    let outputs = &mut outputs[..if packs { 2 } else { 1 }];
                     if as_integers {
-                        epilogue.run_integers(&mut integers.clone(), &operands, &mut outputs);
+                        epilogue.run_integers(&mut integers.clone(), operands, outputs);
                     } else {
                         let mut values: Vec<f32> = integers.iter().map(|&v| v as f32).collect();
-                        epilogue.run(&mut values, &operands, &mut outputs);
+                        epilogue.run(&mut values, operands, outputs);
                     }
                     (floats, words)
                 };

@@ -12,45 +12,57 @@ use crate::{
 use std::{marker::PhantomData, ptr};
 
 // The places of a sequence, in order.
-const RELU: u16 = 1 << 0;
-const SCALE: u16 = 1 << 1;
-const BIAS: u16 = 1 << 2;
-const SLOPE: u16 = 1 << 3;
-const SHORTCUT: u16 = 1 << 4;
-const SHIFT: u16 = 1 << 5;
-const SECOND_SLOPE: u16 = 1 << 6;
-const SECOND_SHIFT: u16 = 1 << 7;
-const STORE: u16 = 1 << 8;
-const BITS: u16 = 1 << 9;
+const SCALE: u16 = 1 << 0;
+const RELU: u16 = 1 << 1;
+const SECOND_SCALE: u16 = 1 << 2;
+const BIAS: u16 = 1 << 3;
+const SECOND_RELU: u16 = 1 << 4;
+const SLOPE: u16 = 1 << 5;
+const SHORTCUT: u16 = 1 << 6;
+const SHIFT: u16 = 1 << 7;
+const SECOND_SLOPE: u16 = 1 << 8;
+const SECOND_SHIFT: u16 = 1 << 9;
+const STORE: u16 = 1 << 10;
+const BITS: u16 = 1 << 11;
 /// The values are written back, for what follows the sequence.
-pub(super) const WRITE_BACK: u16 = 1 << 10;
+pub(super) const WRITE_BACK: u16 = 1 << 12;
 /// The values are integers before the first operation.
-pub(super) const INTEGERS: u16 = 1 << 11;
+pub(super) const INTEGERS: u16 = 1 << 13;
 /// Stands for places that are looked up while running.
 const ANY: u16 = u16::MAX;
 
 // What is compiled for itself: the block of a residual network that adds its shortcut before the next
-// sign (Bi-Real Net), with weights that are scaled and that are not, the same with shifts around a PReLU
-// (ReActNet), and with a Relu before batch normalisation (QuickNet), all of them for the integers of a binary
-// convolution; a float convolution whose batch normalisation is in its weights; and what comes out of a pool.
+// sign (Bi-Real Net), with weights that are scaled before batch normalisation scales again and that are not, and
+// without the sign (IGP-Net); the same with shifts around a PReLU (ReActNet), and with a Relu before batch
+// normalisation (QuickNet), all of them for the integers of a binary convolution; a float convolution whose batch
+// normalisation is in its weights; batch normalisation with a Relu behind (the transitions of dense networks); and
+// what comes out of a pool.
 const RESIDUAL: u16 = SCALE | BIAS | SHORTCUT | STORE | BITS;
 const UNSCALED_RESIDUAL: u16 = BIAS | SHORTCUT | STORE | BITS;
+const TWICE_SCALED_RESIDUAL: u16 = RESIDUAL | SECOND_SCALE;
+const TWICE_SCALED_SUM: u16 = TWICE_SCALED_RESIDUAL & !BITS;
+const SHIFTED_RESIDUAL: u16 = RESIDUAL | SHIFT | SECOND_SLOPE | SECOND_SHIFT;
+const TWICE_SCALED_SHIFTED: u16 = SHIFTED_RESIDUAL | SECOND_SCALE;
+const RELU_RESIDUAL: u16 = RELU | SECOND_SCALE | BIAS | SHORTCUT | STORE | BITS;
 const BIASED: u16 = BIAS | STORE;
 const STORES: u16 = STORE | BITS;
-const SHIFTED_RESIDUAL: u16 = RESIDUAL | SHIFT | SECOND_SLOPE | SECOND_SHIFT;
-const RELU_RESIDUAL: u16 = RESIDUAL | RELU;
+const NORMALISED: u16 = SCALE | BIAS | SECOND_RELU | STORE;
 const OF_INTEGERS: u16 = INTEGERS | RESIDUAL;
 const UNSCALED_OF_INTEGERS: u16 = INTEGERS | UNSCALED_RESIDUAL;
+const TWICE_SCALED_OF_INTEGERS: u16 = INTEGERS | TWICE_SCALED_RESIDUAL;
+const TWICE_SCALED_SUM_OF_INTEGERS: u16 = INTEGERS | TWICE_SCALED_SUM;
 const SHIFTED_OF_INTEGERS: u16 = INTEGERS | SHIFTED_RESIDUAL;
+const TWICE_SCALED_SHIFTED_OF_INTEGERS: u16 = INTEGERS | TWICE_SCALED_SHIFTED;
 const RELU_OF_INTEGERS: u16 = INTEGERS | RELU_RESIDUAL;
 
-/// Operations, each at most once and in this order: Relu, scale, bias, slope, shortcut, shift, slope,
+/// Operations, each at most once and in this order: scale, Relu, scale, bias, Relu, slope, shortcut, shift, slope,
 /// shift, store of floats, store of bits (the stores also the other way round).
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     /// Which places are taken.
     places: u16,
     scale: Constant,
+    second_scale: Constant,
     bias: Constant,
     slope: Constant,
     /// Operand that is added.
@@ -89,8 +101,8 @@ impl Sequence {
     /// Takes an operation that follows those already taken, or hands it back.
     pub(super) fn push(&mut self, part: Part) -> Result<(), Part> {
         let places: &[u16] = match part {
-            Part::Relu => &[RELU],
-            Part::Scale(_) => &[SCALE],
+            Part::Relu => &[RELU, SECOND_RELU],
+            Part::Scale(_) => &[SCALE, SECOND_SCALE],
             Part::Add(_) => &[BIAS, SHIFT, SECOND_SHIFT],
             Part::Slope(_) => &[SLOPE, SECOND_SLOPE],
             Part::Shortcut(_) => &[SHORTCUT],
@@ -105,7 +117,8 @@ impl Sequence {
         self.places |= place;
         match part {
             Part::Relu => {}
-            Part::Scale(p) => self.scale = p,
+            Part::Scale(p) if place == SCALE => self.scale = p,
+            Part::Scale(p) => self.second_scale = p,
             Part::Add(p) if place == BIAS => self.bias = p,
             Part::Add(p) if place == SHIFT => self.shift = p,
             Part::Add(p) => self.second_shift = p,
@@ -155,6 +168,7 @@ pub(super) struct Streams<'a> {
     period: usize,
     // Constants, each for a period in whole chunks; any where their place is not taken.
     scale: *const f32,
+    second_scale: *const f32,
     bias: *const f32,
     slope: *const f32,
     shift: *const f32,
@@ -210,6 +224,7 @@ impl<'a> Streams<'a> {
             channels: map.channels,
             period: map.period,
             scale: constant(sequence.scale),
+            second_scale: constant(sequence.second_scale),
             bias: constant(sequence.bias),
             slope: constant(sequence.slope),
             shift: constant(sequence.shift),
@@ -256,10 +271,18 @@ unsafe fn choose<V: Lanes, const VECTORS: usize>(streams: &Streams<'_>) {
         match streams.places {
             OF_INTEGERS => all::<V, VECTORS, OF_INTEGERS>(streams),
             UNSCALED_OF_INTEGERS => all::<V, VECTORS, UNSCALED_OF_INTEGERS>(streams),
+            TWICE_SCALED_OF_INTEGERS => all::<V, VECTORS, TWICE_SCALED_OF_INTEGERS>(streams),
+            TWICE_SCALED_SUM_OF_INTEGERS => {
+                all::<V, VECTORS, TWICE_SCALED_SUM_OF_INTEGERS>(streams);
+            }
             SHIFTED_OF_INTEGERS => all::<V, VECTORS, SHIFTED_OF_INTEGERS>(streams),
+            TWICE_SCALED_SHIFTED_OF_INTEGERS => {
+                all::<V, VECTORS, TWICE_SCALED_SHIFTED_OF_INTEGERS>(streams);
+            }
             RELU_OF_INTEGERS => all::<V, VECTORS, RELU_OF_INTEGERS>(streams),
             RESIDUAL => all::<V, VECTORS, RESIDUAL>(streams),
             BIASED => all::<V, VECTORS, BIASED>(streams),
+            NORMALISED => all::<V, VECTORS, NORMALISED>(streams),
             STORES => all::<V, VECTORS, STORES>(streams),
             _ => all::<V, VECTORS, ANY>(streams),
         }
@@ -315,27 +338,27 @@ unsafe fn chunk<V: Lanes, const VECTORS: usize, const PLACES: u16, const FULL: b
     // SAFETY: `Streams::new` has checked that all slices are as long as the values, in which the
     // caller promises that the chunk lies; constants are as long as the period, in whole chunks.
     unsafe {
-        let zero = V::splat(0.0);
         let mut x: [V; VECTORS] = load::<V, VECTORS, FULL>(streams.values.add(at), count);
         if places & INTEGERS != 0 {
             for x in &mut x {
                 *x = x.of_integers();
             }
         }
-        if places & RELU != 0 {
-            for x in &mut x {
-                *x = x.maximum(zero);
-            }
-        }
         if places & SCALE != 0 {
-            let p: [V; VECTORS] = load::<V, VECTORS, true>(streams.scale.add(offset), CHUNK);
-            for (x, p) in x.iter_mut().zip(p) {
-                *x = x.mul(p);
-            }
+            x = product(x, load::<V, VECTORS, true>(streams.scale.add(offset), CHUNK));
+        }
+        if places & RELU != 0 {
+            x = relu(x);
+        }
+        if places & SECOND_SCALE != 0 {
+            x = product(x, load::<V, VECTORS, true>(streams.second_scale.add(offset), CHUNK));
         }
         if places & BIAS != 0 {
             let p = load::<V, VECTORS, true>(streams.bias.add(offset), CHUNK);
             x = sum(x, p);
+        }
+        if places & SECOND_RELU != 0 {
+            x = relu(x);
         }
         if places & SLOPE != 0 {
             let p = load::<V, VECTORS, true>(streams.slope.add(offset), CHUNK);
@@ -403,6 +426,33 @@ unsafe fn sum<V: Lanes, const VECTORS: usize>(
     for (x, y) in x.iter_mut().zip(y) {
         // SAFETY: the promise of the caller.
         *x = unsafe { x.add(y) };
+    }
+    x
+}
+
+/// # Safety
+/// The processor has the features of the vectors.
+#[inline(always)]
+unsafe fn product<V: Lanes, const VECTORS: usize>(
+    mut x: [V; VECTORS],
+    y: [V; VECTORS],
+) -> [V; VECTORS] {
+    for (x, y) in x.iter_mut().zip(y) {
+        // SAFETY: the promise of the caller.
+        *x = unsafe { x.mul(y) };
+    }
+    x
+}
+
+/// `x > 0 ? x : 0`.
+///
+/// # Safety
+/// The processor has the features of the vectors.
+#[inline(always)]
+unsafe fn relu<V: Lanes, const VECTORS: usize>(mut x: [V; VECTORS]) -> [V; VECTORS] {
+    for x in &mut x {
+        // SAFETY: the promise of the caller.
+        *x = unsafe { x.maximum(V::splat(0.0)) };
     }
     x
 }
@@ -492,5 +542,35 @@ mod tests {
                 assert!(sequence.push(part).is_err());
             }
         }
+    }
+
+    #[test]
+    fn frequent_orders_are_one_sequence() {
+        let places = |parts: Vec<Part>| {
+            let mut sequence = Sequence::default();
+            for part in parts {
+                sequence.push(part).unwrap();
+            }
+            sequence.places
+        };
+        // ReActNet: scaled weights, batch normalisation, shortcut, a PReLU between shifts.
+        let shifted = vec![
+            Part::Scale(0),
+            Part::Scale(64),
+            Part::Add(0),
+            Part::Shortcut(0),
+            Part::Add(0),
+            Part::Slope(0),
+            Part::Add(0),
+            Part::Store(0),
+            bits(),
+        ];
+        assert_eq!(places(shifted), TWICE_SCALED_SHIFTED);
+        // Behind a Relu the first scale is the second one.
+        let relu = || [Part::Scale(64), Part::Add(0), Part::Shortcut(0), Part::Store(0), bits()];
+        let quick = std::iter::once(Part::Relu).chain(relu()).collect();
+        assert_eq!(places(quick), RELU_RESIDUAL);
+        let normalised = vec![Part::Scale(0), Part::Add(0), Part::Relu, Part::Store(0)];
+        assert_eq!(places(normalised), NORMALISED);
     }
 }
