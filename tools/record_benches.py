@@ -3,7 +3,7 @@
 
     tools/record_benches.py benches/record/DATE-processor-benches.json [OPTION OF CRITERION ...]
 
-`--warm-up-time 0.5 --measurement-time 1 --sample-size 10` takes a quarter of an hour; without options it is an hour.
+`--warm-up-time 0.3 --measurement-time 0.7 --sample-size 10` takes a quarter of an hour, no options about three.
 Times are nanoseconds of one turn, with the bounds of criterion's 95 % interval; a throughput is what a turn does
 (images, products or bytes) by the second.
 """

@@ -372,7 +372,8 @@ impl RowStep {
         let needed = self.producer.most_rows_read(self.chunk);
         let all = self.producer.most_rows_read(self.rows);
         // Rows that the next chunk reads again are moved, so there is room for some chunks until then.
-        let shared = self.producer.most_rows_read(2 * self.chunk) < 2 * needed;
+        let two_chunks = (2 * self.chunk).min(self.rows);
+        let shared = self.producer.most_rows_read(two_chunks) < 2 * needed;
         let least = if shared { 2 * needed } else { needed };
         (WINDOW_BYTES / row_bytes.max(1))
             .clamp(least.min(all), all)
