@@ -205,6 +205,21 @@ fn pack_part<T: Copy, C: Compare<T>>(
         }
         return;
     }
+    if channels <= 64 {
+        // One chunk, at the same place in all pixels: what follows, with all of that found once.
+        let (mask, flip) = (low_mask(channels), flip.map_or(0, |flip| flip[0]));
+        let (word, shift) = (first / 64, first % 64);
+        let beyond = shift + channels > 64;
+        for (values, out) in pixels {
+            let bits = (compare.at_least(values, thresholds) ^ flip) & mask;
+            out[word] = out[word] & !(mask << shift) | bits << shift;
+            if beyond {
+                let (mask, bits) = (mask >> (64 - shift), bits >> (64 - shift));
+                out[word + 1] = out[word + 1] & !mask | bits;
+            }
+        }
+        return;
+    }
     for (pixel, out) in pixels {
         for (index, values) in pixel.chunks(64).enumerate() {
             let thresholds = &thresholds[index * 64..][..values.len()];
@@ -342,21 +357,31 @@ mod x86_64 {
             impl Compare<$element> for Avx512 {
                 #[inline(always)]
                 fn at_least(self, values: &[$element], thresholds: &[$element]) -> u64 {
+                    let (values, values_rest) = values.as_chunks::<$count>();
+                    let (thresholds, thresholds_rest) = thresholds.as_chunks::<$count>();
                     let mut word = 0;
                     let mut at = 0;
-                    let vectors = values.chunks($count).zip(thresholds.chunks($count));
-                    for (values, thresholds) in vectors {
-                        let count = values.len().min(thresholds.len());
-                        let lanes = low_mask(count) as $mask_type;
-                        // SAFETY: `self` proves the features; the masked loads touch `count`
-                        // elements of each slice only, and may be unaligned.
+                    for ($values, $thresholds) in values.iter().zip(thresholds) {
+                        // SAFETY: `self` proves the features; both are whole vectors, and the loads may be unaligned.
                         let mask = unsafe {
-                            let $values = $load(lanes, values.as_ptr());
-                            let $thresholds = $load(lanes, thresholds.as_ptr());
+                            let $values = $load(<$mask_type>::MAX, $values.as_ptr());
+                            let $thresholds = $load(<$mask_type>::MAX, $thresholds.as_ptr());
+                            $mask
+                        };
+                        word |= u64::from(mask) << at;
+                        at += $count;
+                    }
+                    let count = values_rest.len().min(thresholds_rest.len());
+                    if count > 0 {
+                        let lanes = low_mask(count) as $mask_type;
+                        // SAFETY: `self` proves the features; the masked loads touch `count` elements of each slice
+                        // only, and may be unaligned.
+                        let mask = unsafe {
+                            let $values = $load(lanes, values_rest.as_ptr());
+                            let $thresholds = $load(lanes, thresholds_rest.as_ptr());
                             $mask
                         };
                         word |= u64::from(mask & lanes) << at;
-                        at += count;
                     }
                     word
                 }
